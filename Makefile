@@ -1,0 +1,127 @@
+# make            build everything into build/release/bin
+# make demo       from a bare Debian 12: install, build, run the main job, show it
+# make test       from a bare Debian 12: install, build, run every test
+# make up | down | status   the local stack in the background, data under .run/
+# make check      build and run the unit tests          (SAN=address,undefined: in its own folder)
+# make sim        build and run the simulation
+# make integration, make fuzz, make bench, make format, make format-check, make tidy
+#
+# A .c file under common/, services/<name>/, tools/<name>/ or tests/unit/<name>/ is found by itself; a new
+# folder under services/ or tools/ is a new binary. V=1 shows the commands.
+
+SAN    ?=
+comma  := ,
+BUILD  := build/$(if $(SAN),$(subst $(comma),-,$(SAN)),release)$(if $(filter clang,$(CC)),-clang)
+PREFIX ?= /usr/local
+PKGS   := libnats libmicrohttpd jansson libpq libprotobuf-c libcurl libcrypto libxxhash zlib
+Q      := $(if $(V),,@)
+
+CFLAGS  ?= -O2 -g
+WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+           -Wformat=2 -Wundef -Wvla -Werror
+SANFLAG := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+PKG_C   := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_L   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -ljq -lonig -lm -lpthread
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMPILE  = $(CC) -std=gnu11 -D_GNU_SOURCE -I. -I$(BUILD)/gen $(WARN) $(CFLAGS) $(SANFLAG) $(PKG_C)
+LINK     = $(CC) $(CFLAGS) $(SANFLAG) $(LDFLAGS)
+
+obj       = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)/*.c))
+nomain    = $(filter-out %/main.o,$(call obj,$(1)))
+SERVICES := $(notdir $(wildcard services/*))
+TOOLS    := $(notdir $(patsubst %/main.c,%,$(wildcard tools/*/main.c)))
+PROTOS   := $(wildcard proto/*.proto)
+GEN_C    := $(PROTOS:%.proto=$(BUILD)/gen/%.pb-c.c) $(BUILD)/gen/migrations.c
+GEN_O    := $(GEN_C:.c=.o)
+LIB      := $(BUILD)/libcommon.a
+BINS     := $(SERVICES:%=$(BUILD)/bin/penstock-%) \
+            $(foreach t,$(TOOLS),$(BUILD)/bin/$(if $(filter penstock,$(t)),penstock,penstock-$(t)))
+# tests/unit/<name>/test_*.c: a program each, linked with services/<name>/ less its main(), and common/.
+TEST_C   := $(wildcard tests/unit/*/test_*.c)
+TESTS    := $(TEST_C:%.c=$(BUILD)/%)
+# tests/conformance and tests/sim: one program each.
+SUITES   := $(foreach s,conformance sim,$(if $(wildcard tests/$(s)/*.c),$(BUILD)/tests/$(s)/$(s)))
+FUZZ_C   := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZERS  := $(FUZZ_C:tests/fuzz/%.c=build/fuzz/%)
+SRC_C    := $(wildcard common/*.c services/*/*.c tools/*/*.c tests/unit/*/*.c tests/conformance/*.c \
+              tests/sim/*.c)
+SRC_H    := $(wildcard common/*.h services/*/*.h tools/*/*.h tests/*/*.h tests/unit/*/*.h)
+OBJS     := $(SRC_C:%.c=$(BUILD)/%.o)
+
+.PHONY: all deps check sim conformance integration test demo up down status bench fuzz \
+        install clean format format-check tidy FORCE
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+
+all: $(BINS)
+
+define service_rule
+$(BUILD)/bin/penstock-$(1): $(call obj,services/$(1)) $(LIB)
+	@mkdir -p $$(@D)
+	$$(Q)$$(LINK) -o $$@ $$^ $$(PKG_L)
+endef
+$(foreach s,$(SERVICES),$(eval $(call service_rule,$(s))))
+
+define tool_rule
+$(BUILD)/bin/$(if $(filter penstock,$(1)),penstock,penstock-$(1)): $(call obj,tools/$(1)) $(LIB)
+	@mkdir -p $$(@D)
+	$$(Q)$$(LINK) -o $$@ $$^ $$(PKG_L)
+endef
+$(foreach t,$(TOOLS),$(eval $(call tool_rule,$(t))))
+
+define test_rule
+$(BUILD)/$(basename $(1)): $(BUILD)/$(1:.c=.o) \
+    $(call nomain,services/$(notdir $(patsubst %/,%,$(dir $(1))))) \
+    $(call nomain,tools/$(notdir $(patsubst %/,%,$(dir $(1))))) $(LIB)
+	$$(Q)$$(LINK) -o $$@ $$^ $$(PKG_L) $$(shell pkg-config --libs check)
+endef
+$(foreach t,$(TEST_C),$(eval $(call test_rule,$(t))))
+
+$(BUILD)/tests/conformance/conformance: $(call obj,tests/conformance) $(LIB)
+	$(Q)$(LINK) -o $@ $^ $(PKG_L) $(shell pkg-config --libs check)
+
+$(BUILD)/tests/sim/sim: $(call obj,tests/sim) $(call nomain,services/router) \
+    $(call nomain,services/orchestrator-worker) $(call nomain,services/event-store) $(LIB)
+	$(Q)$(LINK) -o $@ $^ $(PKG_L)
+
+$(LIB): $(call obj,common) $(GEN_O)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+# protoc-c names its output after the input's path, so gen/proto/event.pb-c.h is "proto/event.pb-c.h".
+$(BUILD)/gen/%.pb-c.c: %.proto $(PROTOS)
+	@mkdir -p $(@D)
+	$(Q)protoc-c --c_out=$(BUILD)/gen $<
+
+# The migrations travel inside the binaries: one C string each.
+$(BUILD)/gen/migrations.c: $(wildcard sql/*.sql) tools/embed-sql.sh
+	@mkdir -p $(@D)
+	$(Q)tools/embed-sql.sh $(sort $(wildcard sql/*.sql)) >$@
+
+$(GEN_O): WARN := -w
+$(BUILD)/gen/%.o: $(BUILD)/gen/%.c $(BUILD)/flags | $(GEN_C)
+	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
+
+# Order-only: generated headers must exist before the first compile; from then on the .d files know which
+# objects really include them.
+$(BUILD)/%.o: %.c $(BUILD)/flags | $(GEN_C)
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
+
+# The generated header is written along with its .c; this tells make so.
+$(BUILD)/gen/%.pb-c.h: $(BUILD)/gen/%.pb-c.c ;
+
+# Rewritten only when the flags change, and then everything is rebuilt.
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D); echo '$(COMPILE)' | cmp -s - $@ || echo '$(COMPILE)' >$@
+
+# Debian's packages, asked for only where something is missing.
+deps:
+	@tools/deps.sh
+
+check: $(TESTS)
+	@set -e; for t in $(TESTS); do ./$$t; done
+conformance: $(BUILD)/tests/conformance/conformance
+	@tests/conformance/run $<
+sim: $(BUILD)/tests/sim/sim
+	@./$< $(SIMFLAGS)
