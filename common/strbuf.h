@@ -20,7 +20,8 @@ void strbuf_add(struct strbuf *b, const void *data, size_t len);
 void strbuf_adds(struct strbuf *b, const char *text);
 void strbuf_addc(struct strbuf *b, char c);
 void strbuf_addf(struct strbuf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void strbuf_vaddf(struct strbuf *b, const char *fmt, va_list ap);
+void strbuf_vaddf(struct strbuf *b, const char *fmt, va_list ap)
+    __attribute__((format(printf, 2, 0)));
 /* Adds text as a JSON string, quotes included. Text must be UTF-8. text == NULL adds null. */
 void strbuf_add_json(struct strbuf *b, const char *text);
 void strbuf_add_jsonn(struct strbuf *b, const char *text, size_t len);
