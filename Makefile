@@ -108,6 +108,14 @@ $(BUILD)/%.o: %.c $(BUILD)/flags | $(GEN_C)
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
 
+# The only object that knows the version, so that a commit does not rebuild the rest.
+$(BUILD)/common/env.o: common/env.c $(BUILD)/flags $(BUILD)/version | $(GEN_C)
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -DPENSTOCK_VERSION='"$(VERSION)"' -MMD -MP -c -o $@ $<
+
+$(BUILD)/version: FORCE
+	@mkdir -p $(@D); echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' >$@
+
 # The generated header is written along with its .c; this tells make so.
 $(BUILD)/gen/%.pb-c.h: $(BUILD)/gen/%.pb-c.c ;
 
