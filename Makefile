@@ -133,3 +133,6 @@ conformance: $(BUILD)/tests/conformance/conformance
 	@tests/conformance/run $<
 sim: $(BUILD)/tests/sim/sim
 	@./$< $(SIMFLAGS)
+
+# What each object really includes, as the compiler saw it.
+-include $(OBJS:.o=.d) $(GEN_O:.o=.d)
