@@ -1,0 +1,71 @@
+/* A pipeline's document (docs/protocol, DESIGN section 11) parsed and checked: stages that need
+ * each other.
+ *
+ * Pure: the control-plane refuses with it what the workers could not run. A spec never changes
+ * after it was parsed; it is counted, so that a task keeps the one it started with while the
+ * catalog moves on. Threads: any for reading; references are counted by one thread. Units:
+ * milliseconds. */
+#ifndef PENSTOCK_PIPELINE_H
+#define PENSTOCK_PIPELINE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/err.h"
+
+#define PIPELINE_STAGES_MAX  64 /* a set of stages is one word */
+#define PIPELINE_PROGRAM_MAX 65536
+#define PIPELINE_TIMEOUT_MS  60000
+
+enum stage_kind {
+	KIND_TRANSFORM,
+	KIND_CHAT,
+	KIND_HTTP,
+	KIND_EMBED,
+	KIND_PUBLISH,
+	KIND_WAIT,
+};
+
+struct retry_policy {
+	int64_t max_attempts; /* 4; the first one counts */
+	int64_t initial_ms;   /* 500 */
+	double factor;        /* 2 */
+	int64_t max_ms;       /* 30000 */
+};
+
+struct stage_spec {
+	char *id;
+	enum stage_kind kind;
+	char *input;        /* jq program, or NULL: see pipeline_default_input below */
+	char *model;        /* or NULL */
+	int64_t max_tokens; /* 0: the model's own bound */
+	int64_t timeout_ms; /* 0: the model's, else PIPELINE_TIMEOUT_MS */
+	struct retry_policy retry;
+	uint64_t needs; /* stages (bit i: stages[i]) that must be complete before this one */
+	uint64_t above; /* those and all that they need: what its jq input may see */
+};
+
+/* A stage without `input` works on the task's input if it needs nothing, on the output of the stage
+ * that it needs, or, if it needs several, on an object of their outputs by id. */
+struct pipeline_spec {
+	unsigned refs;
+	size_t n;
+	struct stage_spec *stages;
+	char *output;    /* jq program, or NULL: the outputs of the leaves */
+	uint64_t leaves; /* stages that no other needs */
+};
+
+/* Checks: members that are known, unique valid ids, known kinds, needs that exist and form no
+ * circle, a model for chat and embed, numbers within their ranges. Members of the document other
+ * than stages and output are not looked at. Owned by the caller (one reference); NULL and
+ * ERR_REJECTED on failure. */
+struct pipeline_spec *pipeline_parse(const json_t *doc, struct error *err);
+struct pipeline_spec *pipeline_ref(struct pipeline_spec *spec);
+void pipeline_unref(struct pipeline_spec *spec); /* NULL is fine */
+
+/* Index of the stage with this id (len bytes), or -1. */
+int pipeline_find(const struct pipeline_spec *spec, const char *id, size_t len);
+const char *stage_kind_name(enum stage_kind kind);
+
+#endif
