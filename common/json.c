@@ -39,6 +39,11 @@ json_t *json_parse(const char *text, size_t len, struct error *err)
 	json_error_t why;
 	json_t *value;
 
+	/* The parser would take a NUL for the end and not look at what follows. */
+	if (memchr(text, '\0', len)) {
+		err_set(err, ERR_REJECTED, "JSON has a NUL byte");
+		return NULL;
+	}
 	if (!depth_ok(text, len)) {
 		err_set(err, ERR_REJECTED, "JSON is nested deeper than %d", JSON_DEPTH_MAX);
 		return NULL;
