@@ -1,0 +1,62 @@
+/* Admission: the one door that every command passes (DESIGN 5). Pure.
+ *
+ * Takes a decoded command, what is known about its tenant, type or pipeline, the tenant's limits'
+ * state and the time; says what to do with it. Order: form → tenant → reserved names → type and its
+ * class → flags choose the route → size and JSON → limits, always after the flags → (the caller)
+ * key → publish. Limits are charged only for what passes everything before them, and not at all for
+ * what they refuse. Threads: one owner a state. */
+#ifndef PENSTOCK_ROUTER_ADMIT_H
+#define PENSTOCK_ROUTER_ADMIT_H
+
+#include "common/catalog.h"
+#include "proto/command.pb-c.h"
+#include "services/router/gcra.h"
+
+enum admit_action {
+	ADMIT_PUBLISH_DURABLE,
+	ADMIT_PUBLISH_EPHEMERAL,
+	ADMIT_TASK,
+	ADMIT_CANCEL,
+	ADMIT_REFUSE,
+};
+
+enum admit_limit { ADMIT_LIMIT_NONE, ADMIT_LIMIT_EVENTS, ADMIT_LIMIT_BYTES };
+
+struct admit_refusal {
+	const char *code; /* of the protocol; static text, as all of these */
+	const char *message;
+	const char *scope; /* connection, channel or tenant */
+	bool temporary;
+	uint32_t retry_after_ms; /* 0: absent */
+	const char *limit;       /* "tenant.events_per_s", or "" */
+};
+
+struct admit_facts {
+	const struct tenant *tenant;     /* NULL: unknown */
+	const struct event_type *type;   /* of a publish; NULL: unknown */
+	const struct pipeline *pipeline; /* of a task, in the version asked for; NULL: unknown */
+	size_t data_max, input_max;      /* bytes */
+	int64_t now_ns;                  /* monotonic */
+};
+
+/* A tenant's limits on this router. Zeroed: fresh. */
+struct admit_state {
+	struct gcra events, bytes;
+};
+
+struct admit_result {
+	enum admit_action action;
+	unsigned version;             /* of the event type, or of the pipeline, that was chosen */
+	enum admit_limit limited;     /* this limit would refuse (shadow mode), or did */
+	struct admit_refusal refusal; /* with ADMIT_REFUSE */
+};
+
+struct admit_result admit_command(const Penstock__Command *cmd, const struct admit_facts *facts,
+				  struct admit_state *state);
+
+/* The refusals that the shell makes itself. */
+struct admit_refusal admit_refuse(const char *code, const char *message, const char *scope);
+struct admit_refusal admit_refuse_later(const char *code, const char *message,
+					uint32_t retry_after_ms, const char *limit);
+
+#endif

@@ -1,0 +1,140 @@
+/* One command: decode, look up what admission needs to know, do what it says. */
+#include <string.h>
+
+#include "services/router/impl.h"
+
+void router_fill_event(struct router *r, const Penstock__Command *cmd, Penstock__Event *ev)
+{
+	ev->tenant = cmd->tenant;
+	ev->time_us = loop_wall_us(r->loop);
+	ev->trace = cmd->trace;
+	ev->session = cmd->session;
+	ev->router = r->instance;
+	ev->command = cmd->id;
+	ev->principal = cmd->principal;
+}
+
+size_t router_pack_event(struct router *r, const Penstock__Event *ev)
+{
+	strbuf_reset(&r->event);
+	strbuf_reserve(&r->event, penstock__event__get_packed_size(ev));
+	return penstock__event__pack(ev, (uint8_t *)r->event.data);
+}
+
+static enum router_kind kind_of(const Penstock__Command *cmd)
+{
+	switch (cmd->body_case) {
+	case PENSTOCK__COMMAND__BODY_PUBLISH:
+		return ROUTER_PUBLISH;
+	case PENSTOCK__COMMAND__BODY_TASK:
+		return ROUTER_TASK;
+	case PENSTOCK__COMMAND__BODY_CANCEL:
+		return ROUTER_CANCEL;
+	default:
+		return ROUTER_UNKNOWN;
+	}
+}
+
+static void gather_facts(struct router *r, const Penstock__Command *cmd, struct admit_facts *facts)
+{
+	*facts = (struct admit_facts){
+	    .tenant = catalog_tenant(r->catalog, cmd->tenant),
+	    .data_max = r->conf.data_max,
+	    .input_max = r->conf.input_max,
+	    .now_ns = loop_now_us(r->loop) * 1000,
+	};
+	if (cmd->body_case == PENSTOCK__COMMAND__BODY_PUBLISH)
+		facts->type = catalog_type(r->catalog, cmd->tenant, cmd->publish->type);
+	if (cmd->body_case == PENSTOCK__COMMAND__BODY_TASK)
+		facts->pipeline = catalog_pipeline(r->catalog, cmd->task->pipeline, 0);
+}
+
+static void count_limit(struct router *r, const struct admit_facts *facts,
+			const struct admit_result *res)
+{
+	if (res->limited != ADMIT_LIMIT_NONE)
+		metric_add(r->stats.limited[res->limited][facts->tenant->limits.mode], 1);
+}
+
+/* Beyond these bounds the broker is slower than the commands: say so before doing more for them. */
+static bool overloaded(const struct router *r, const Penstock__Command *cmd)
+{
+	size_t bytes = cmd->body_case == PENSTOCK__COMMAND__BODY_TASK ? cmd->task->input.len : 0;
+	return r->inflight >= r->conf.inflight_max ||
+	       (bytes > 0 && r->inflight_bytes + bytes > r->conf.inflight_bytes);
+}
+
+static void act(struct router *r, const Penstock__Command *cmd, struct router_tenant *t,
+		const struct admit_facts *facts, const struct admit_result *res, const char *reply)
+{
+	switch (res->action) {
+	case ADMIT_PUBLISH_DURABLE:
+		router_publish_durable(r, cmd, t->part, res->version, reply);
+		break;
+	case ADMIT_PUBLISH_EPHEMERAL:
+		router_publish_ephemeral(r, cmd, t->part, res->version, reply);
+		break;
+	case ADMIT_TASK:
+		router_task_submit(r, cmd, t, facts->tenant, res->version, reply);
+		break;
+	case ADMIT_CANCEL:
+		router_task_cancel(r, cmd, t->part, reply);
+		break;
+	case ADMIT_REFUSE:
+		router_refuse(r, kind_of(cmd), reply, &res->refusal);
+		break;
+	}
+}
+
+static void take(struct router *r, const Penstock__Command *cmd, unsigned part, const char *reply)
+{
+	struct admit_facts facts;
+	struct admit_refusal no;
+	if (overloaded(r, cmd)) {
+		no = admit_refuse_later("overloaded", "too many commands in flight",
+					ROUTER_OVERLOAD_RETRY_MS, "router.inflight");
+		router_refuse(r, kind_of(cmd), reply, &no);
+		return;
+	}
+	gather_facts(r, cmd, &facts);
+	/* State is kept only for tenants that exist: unknown names must not cost memory. */
+	struct router_tenant *t = facts.tenant ? router_tenant_get(r, cmd->tenant) : NULL;
+	if (t && t->part != part) {
+		no = admit_refuse("bad_request", "sent to another partition than its tenant's",
+				  "connection");
+		router_refuse(r, kind_of(cmd), reply, &no);
+		return;
+	}
+	struct admit_state nobody = {0};
+	struct admit_result res = admit_command(cmd, &facts, t ? &t->limits : &nobody);
+	count_limit(r, &facts, &res);
+	act(r, cmd, t, &facts, &res, reply);
+}
+
+void router_command(struct router *r, unsigned part, const char *reply, const void *data,
+		    size_t len)
+{
+	if (!reply)
+		reply = "";
+	if (strlen(reply) >= ROUTER_REPLY_MAX) {
+		metric_add(r->stats.malformed, 1);
+		return;
+	}
+	/* Bounded before it is unpacked: an unpacked message can be many times its size. */
+	if (len > r->conf.input_max + r->conf.data_max) {
+		struct admit_refusal no =
+		    admit_refuse("too_large", "command is longer than the limit", "connection");
+		router_refuse(r, ROUTER_UNKNOWN, reply, &no);
+		return;
+	}
+	router_arena_reset(&r->arena);
+	Penstock__Command *cmd = penstock__command__unpack(&r->arena.allocator, len, data);
+	if (!cmd) {
+		struct admit_refusal no =
+		    admit_refuse("bad_request", "command cannot be decoded", "connection");
+		metric_add(r->stats.malformed, 1);
+		router_refuse(r, ROUTER_UNKNOWN, reply, &no);
+		return;
+	}
+	take(r, cmd, part, reply);
+}

@@ -1,0 +1,172 @@
+/* Which parts this process serves: the ones it owns by the members, and for a while those it has
+ * just lost.
+ *
+ * The queue group lets both the old and the new owner listen during the change, so no command falls
+ * between them: who loses a part goes on serving it for linger_ms, longer than the news of the
+ * members takes. A part without any owner (nobody is seen alive) stays where it is. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "services/router/impl.h"
+
+#define QUEUE "router"
+
+static void on_command(void *arg, const struct bus_msg *msg)
+{
+	struct router_part *p = arg;
+	router_command(p->router, p->part, msg->reply, msg->data, msg->len);
+}
+
+static void on_end(void *arg, const struct bus_msg *msg)
+{
+	struct router_part *p = arg;
+	router_end_message(p->router, msg->data, msg->len);
+}
+
+static int serve(struct router_part *p, struct error *err)
+{
+	struct router *r = p->router;
+	struct subject cmd = subject_cmd(p->part), end = subject_end(p->part);
+	if (!p->end && !(p->end = bus_subscribe(r->bus, end.text, NULL, on_end, p, err)))
+		return -1;
+	if (!p->cmd && !(p->cmd = bus_subscribe(r->bus, cmd.text, QUEUE, on_command, p, err)))
+		return -1;
+	return 0;
+}
+
+static void unserve(struct router_part *p)
+{
+	bus_unsubscribe(p->cmd);
+	bus_unsubscribe(p->end);
+	p->cmd = p->end = NULL;
+	p->linger_us = 0;
+	p->asked = p->counted = false;
+	/* The next owner starts with fresh limits and reads the counts: what is here is void. */
+	router_tenants_drop_part(p->router, p->part);
+}
+
+static void stop_backlog(struct router *r, struct router_tenant *t)
+{
+	if (!r->parts[t->part].owned)
+		router_backlog_stop(t);
+}
+
+static void take_over(struct router_part *p)
+{
+	struct error err;
+	if (serve(p, &err) != 0) {
+		log_at(LOG_ERROR, "part not served", LOG_I("part", p->part),
+		       LOG_S("reason", err.msg));
+		return;
+	}
+	p->owned = true;
+	p->linger_us = 0;
+	p->asked = p->counted = false;
+}
+
+static void give_up(struct router_part *p)
+{
+	struct router *r = p->router;
+	p->owned = false;
+	p->linger_us = loop_now_us(r->loop) + (int64_t)r->conf.linger_ms * 1000 + 1;
+	if (!timer_armed(&r->linger))
+		timer_set(r->loop, &r->linger, (int64_t)r->conf.linger_ms * 1000 + 1);
+}
+
+void router_parts_linger(struct timer *timer, void *arg)
+{
+	struct router *r = arg;
+	int64_t now = loop_now_us(r->loop), next = 0;
+	(void)timer;
+	for (unsigned i = 0; i < r->conf.parts; i++) {
+		struct router_part *p = &r->parts[i];
+		if (p->linger_us && p->linger_us <= now)
+			unserve(p);
+		else if (p->linger_us && (!next || p->linger_us < next))
+			next = p->linger_us;
+	}
+	if (next)
+		timer_set(r->loop, &r->linger, next - now);
+}
+
+static int64_t add_slots(const struct member *m)
+{
+	json_int_t n = json_integer_value(json_object_get(m->doc, "slots"));
+	return n > 0 && n < 1000000 ? n : 0;
+}
+
+static void each_worker(void *arg, const struct member *m)
+{
+	*(int64_t *)arg += add_slots(m);
+}
+
+void router_parts_update(struct router *r)
+{
+	if (!r->members || !members_known(r->members))
+		return;
+	int64_t slots = 0;
+	members_each(r->members, "worker", each_worker, &slots);
+	/* No worker at all is mostly a restart: the windows stay as they were. */
+	if (slots > 0)
+		r->slots = slots;
+	size_t owned = 0;
+	bool took = false;
+	for (unsigned i = 0; i < r->conf.parts; i++) {
+		struct router_part *p = &r->parts[i];
+		const char *owner = members_owner(r->members, "router", i);
+		bool mine = owner && strcmp(owner, r->instance) == 0;
+		if (mine && !p->owned) {
+			take_over(p);
+			took = true;
+		} else if (owner && !mine && p->owned) {
+			give_up(p);
+		}
+		owned += p->owned;
+	}
+	router_tenants_each(r, stop_backlog);
+	metric_set(r->stats.parts, (int64_t)owned);
+	metric_set(r->stats.slots, r->slots);
+	if (took) {
+		/* A look that is under way does not speak for the new parts: another one behind it.
+		 */
+		r->ask_again = true;
+		router_backlog_ask(r);
+	}
+}
+
+void router_parts_leave(struct router *r, bool others)
+{
+	for (unsigned i = 0; i < r->conf.parts; i++) {
+		struct router_part *p = &r->parts[i];
+		if (!p->owned)
+			continue;
+		if (others)
+			give_up(p);
+		else
+			unserve(p);
+		p->owned = false;
+	}
+	router_tenants_each(r, stop_backlog);
+}
+
+bool router_parts_serving(const struct router *r)
+{
+	for (unsigned i = 0; i < r->conf.parts; i++)
+		if (r->parts[i].cmd)
+			return true;
+	return false;
+}
+
+void router_parts_start(struct router *r)
+{
+	r->parts = xcalloc(r->conf.parts, sizeof(*r->parts));
+	for (unsigned i = 0; i < r->conf.parts; i++)
+		r->parts[i] = (struct router_part){.router = r, .part = i};
+}
+
+void router_parts_close(struct router *r)
+{
+	for (unsigned i = 0; r->parts && i < r->conf.parts; i++)
+		unserve(&r->parts[i]);
+}

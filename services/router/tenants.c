@@ -1,0 +1,147 @@
+/* The tenants this router has something to remember of: a hash table that forgets the idle ones. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "services/router/impl.h"
+
+#define BUCKETS_MIN 64
+#define IDLE_US     INT64_C(60000000)
+
+static size_t bucket_of(const struct router *r, const char *name)
+{
+	struct digest_part part = {name, strlen(name)};
+	return (size_t)(digest64(&part, 1) & (r->tenants.n_buckets - 1));
+}
+
+struct router_tenant *router_tenant_find(struct router *r, const char *name)
+{
+	if (!r->tenants.n_buckets)
+		return NULL;
+	struct router_tenant *t = r->tenants.buckets[bucket_of(r, name)];
+	while (t && strcmp(t->name, name) != 0)
+		t = t->next;
+	return t;
+}
+
+static void link_tenant(struct router *r, struct router_tenant *t)
+{
+	struct router_tenant **bucket = &r->tenants.buckets[bucket_of(r, t->name)];
+	t->next = *bucket;
+	*bucket = t;
+}
+
+static void grow(struct router *r)
+{
+	size_t old = r->tenants.n_buckets;
+	struct router_tenant **buckets = r->tenants.buckets;
+	r->tenants.n_buckets = old ? 2 * old : BUCKETS_MIN;
+	r->tenants.buckets = xcalloc(r->tenants.n_buckets, sizeof(struct router_tenant *));
+	for (size_t i = 0; i < old; i++)
+		while (buckets[i]) {
+			struct router_tenant *t = buckets[i];
+			buckets[i] = t->next;
+			link_tenant(r, t);
+		}
+	free(buckets);
+}
+
+struct router_tenant *router_tenant_get(struct router *r, const char *name)
+{
+	struct router_tenant *t = router_tenant_find(r, name);
+	if (!t) {
+		if (r->tenants.count >= r->tenants.n_buckets)
+			grow(r);
+		t = xcalloc(1, sizeof(*t));
+		strcpy(t->name, name);
+		t->router = r;
+		t->part = part_of(name, r->conf.parts);
+		/* The streams had nothing of a tenant that the last look did not bring up. */
+		t->window.known = r->parts[t->part].counted;
+		link_tenant(r, t);
+		r->tenants.count++;
+	}
+	t->used_us = loop_now_us(r->loop);
+	return t;
+}
+
+void router_tenants_each(struct router *r, void (*fn)(struct router *r, struct router_tenant *t))
+{
+	for (size_t i = 0; i < r->tenants.n_buckets; i++)
+		for (struct router_tenant *t = r->tenants.buckets[i]; t; t = t->next)
+			fn(r, t);
+}
+
+static void undirty(struct router *r, struct router_tenant *t)
+{
+	struct router_tenant **at = &r->dirty;
+	while (*at && *at != t)
+		at = &(*at)->dirty_next;
+	if (*at)
+		*at = t->dirty_next;
+	t->dirty = false;
+}
+
+static void drop(struct router *r, struct router_tenant **at)
+{
+	struct router_tenant *t = *at;
+	*at = t->next;
+	if (t->dirty)
+		undirty(r, t);
+	router_backlog_stop(t);
+	r->active_weight -= t->counted_weight;
+	r->tenants.count--;
+	free(t);
+}
+
+static void drop_if(struct router *r,
+		    bool (*fn)(struct router *r, struct router_tenant *t, int64_t x), int64_t x)
+{
+	for (size_t i = 0; i < r->tenants.n_buckets; i++) {
+		struct router_tenant **at = &r->tenants.buckets[i];
+		while (*at) {
+			if (fn(r, *at, x))
+				drop(r, at);
+			else
+				at = &(*at)->next;
+		}
+	}
+}
+
+/* Its limits are full again, and nothing of it is under way: a fresh one would be the same. */
+static bool idle(struct router *r, struct router_tenant *t, int64_t now_us)
+{
+	(void)r;
+	return now_us - t->used_us > IDLE_US && !window_busy(&t->window) && !t->backlog &&
+	       t->limits.events.tat_ns < now_us * 1000 && t->limits.bytes.tat_ns < now_us * 1000;
+}
+
+void router_tenants_sweep(struct router *r)
+{
+	drop_if(r, idle, loop_now_us(r->loop));
+}
+
+static bool in_part(struct router *r, struct router_tenant *t, int64_t part)
+{
+	(void)r;
+	return t->part == part;
+}
+
+void router_tenants_drop_part(struct router *r, unsigned part)
+{
+	drop_if(r, in_part, part);
+}
+
+static bool any(struct router *r, struct router_tenant *t, int64_t x)
+{
+	(void)r;
+	(void)t;
+	(void)x;
+	return true;
+}
+
+void router_tenants_free(struct router *r)
+{
+	drop_if(r, any, 0);
+	free(r->tenants.buckets);
+	r->tenants = (struct router_tenants){0};
+}
