@@ -39,25 +39,30 @@ int bus_flush(struct bus *bus, int timeout_ms, struct error *err)
 	return OPS(bus)->flush(bus, timeout_ms, err);
 }
 
+void bus_forget(struct bus *bus, const void *arg)
+{
+	OPS(bus)->forget(bus, arg);
+}
+
 const char *bus_error_text(const struct bus *bus)
 {
 	return OPS(bus)->error_text(bus);
 }
 
 int bus_publish(struct bus *bus, const char *subject, const void *data, size_t len,
-    struct error *err)
+		struct error *err)
 {
 	return OPS(bus)->publish(bus, subject, data, len, err);
 }
 
 void bus_request(struct bus *bus, const char *subject, const void *data, size_t len, int timeout_ms,
-    bus_answer_fn *fn, void *arg)
+		 bus_answer_fn *fn, void *arg)
 {
 	OPS(bus)->request(bus, subject, data, len, timeout_ms, fn, arg);
 }
 
 struct bus_sub *bus_subscribe(struct bus *bus, const char *subject, const char *queue,
-    bus_msg_fn *fn, void *arg, struct error *err)
+			      bus_msg_fn *fn, void *arg, struct error *err)
 {
 	return OPS(bus)->subscribe(bus, subject, queue, fn, arg, err);
 }
@@ -69,13 +74,13 @@ void bus_unsubscribe(struct bus_sub *sub)
 }
 
 void bus_stream_ensure(struct bus *bus, const struct bus_stream_conf *conf, bus_done_fn *fn,
-    void *arg)
+		       void *arg)
 {
 	OPS(bus)->stream_ensure(bus, conf, fn, arg);
 }
 
 void bus_store(struct bus *bus, const char *subject, const struct bus_store_opts *opts,
-    const void *data, size_t len, bus_ack_fn *fn, void *arg)
+	       const void *data, size_t len, bus_ack_fn *fn, void *arg)
 {
 	OPS(bus)->store(bus, subject, opts, data, len, fn, arg);
 }
@@ -86,19 +91,19 @@ void bus_get(struct bus *bus, const char *stream, uint64_t seq, bus_answer_fn *f
 }
 
 void bus_get_last(struct bus *bus, const char *stream, const char *subject, bus_answer_fn *fn,
-    void *arg)
+		  void *arg)
 {
 	OPS(bus)->get_last(bus, stream, subject, fn, arg);
 }
 
 void bus_get_next(struct bus *bus, const char *stream, const char *subject, uint64_t seq,
-    bus_answer_fn *fn, void *arg)
+		  bus_answer_fn *fn, void *arg)
 {
 	OPS(bus)->get_next(bus, stream, subject, seq, fn, arg);
 }
 
 void bus_stream_info(struct bus *bus, const char *stream, const char *filter, bus_info_fn *fn,
-    void *arg)
+		     void *arg)
 {
 	OPS(bus)->stream_info(bus, stream, filter, fn, arg);
 }
@@ -109,7 +114,7 @@ void bus_stream_trim(struct bus *bus, const char *stream, uint64_t seq, bus_done
 }
 
 struct bus_consumer *bus_consumer_open(struct bus *bus, const struct bus_consumer_conf *conf,
-    bus_deliver_fn *fn, void *arg, struct error *err)
+				       bus_deliver_fn *fn, void *arg, struct error *err)
 {
 	return OPS(bus)->consumer_open(bus, conf, fn, arg, err);
 }
@@ -147,13 +152,13 @@ void bus_claim_free(struct bus_claim *claim)
 }
 
 void bus_bucket_ensure(struct bus *bus, const struct bus_bucket_conf *conf, bus_done_fn *fn,
-    void *arg)
+		       void *arg)
 {
 	OPS(bus)->bucket_ensure(bus, conf, fn, arg);
 }
 
 void bus_put(struct bus *bus, const char *bucket, const char *key, const void *data, size_t len,
-    bus_ack_fn *fn, void *arg)
+	     bus_ack_fn *fn, void *arg)
 {
 	OPS(bus)->put(bus, bucket, key, data, len, fn, arg);
 }
@@ -164,7 +169,7 @@ void bus_del(struct bus *bus, const char *bucket, const char *key, bus_ack_fn *f
 }
 
 struct bus_watch *bus_watch(struct bus *bus, const char *bucket, bus_entry_fn *fn, void *arg,
-    struct error *err)
+			    struct error *err)
 {
 	return OPS(bus)->watch(bus, bucket, fn, arg, err);
 }

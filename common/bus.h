@@ -68,6 +68,9 @@ bool bus_connected(const struct bus *bus);
 void bus_on_state(struct bus *bus, void (*fn)(void *arg, bool connected), void *arg);
 /* Sends out what is buffered and waits for the broker to have it, at most timeout_ms; used at a clean stop. */
 int bus_flush(struct bus *bus, int timeout_ms, struct error *err) MUST_CHECK;
+/* Forgets every answer still due to a callback with this arg (not subscriptions, consumers and watches): it will
+ * not be called. For whoever frees what arg points to; costs a walk through what is pending. */
+void bus_forget(struct bus *bus, const void *arg);
 /* Words of the last BUS_REJECTED, for a log line. */
 const char *bus_error_text(const struct bus *bus);
 
@@ -203,6 +206,7 @@ struct bus_ops {
 	bool (*connected)(const struct bus *);
 	void (*on_state)(struct bus *, void (*)(void *, bool), void *);
 	int (*flush)(struct bus *, int, struct error *);
+	void (*forget)(struct bus *, const void *);
 	const char *(*error_text)(const struct bus *);
 	int (*publish)(struct bus *, const char *, const void *, size_t, struct error *);
 	void (*request)(struct bus *, const char *, const void *, size_t, int, bus_answer_fn *, void *);
