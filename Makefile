@@ -42,9 +42,9 @@ TESTS    := $(TEST_C:%.c=$(BUILD)/%)
 # tests/conformance and tests/sim: one program each.
 SUITES   := $(foreach s,conformance sim,$(if $(wildcard tests/$(s)/*.c),$(BUILD)/tests/$(s)/$(s)))
 FUZZ_C   := $(wildcard tests/fuzz/fuzz_*.c)
-FUZZERS  := $(FUZZ_C:tests/fuzz/%.c=build/fuzz/%)
+FUZZERS  := $(FUZZ_C:tests/fuzz/%.c=$(BUILD)/%)
 SRC_C    := $(wildcard common/*.c services/*/*.c tools/*/*.c tests/unit/*/*.c tests/conformance/*.c \
-              tests/sim/*.c)
+              tests/sim/*.c tests/fuzz/*.c)
 SRC_H    := $(wildcard common/*.h services/*/*.h tools/*/*.h tests/*/*.h tests/unit/*/*.h)
 OBJS     := $(SRC_C:%.c=$(BUILD)/%.o)
 
@@ -98,7 +98,8 @@ $(BUILD)/gen/migrations.c: $(wildcard sql/*.sql) tools/embed-sql.sh
 	@mkdir -p $(@D)
 	$(Q)tools/embed-sql.sh $(sort $(wildcard sql/*.sql)) >$@
 
-$(GEN_O): WARN := -w
+# Private: else the stamp of the flags would be made with it, too.
+$(GEN_O): private WARN := -w
 $(BUILD)/gen/%.o: $(BUILD)/gen/%.c $(BUILD)/flags | $(GEN_C)
 	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
 
@@ -133,6 +134,56 @@ conformance: $(BUILD)/tests/conformance/conformance
 	@tests/conformance/run $<
 sim: $(BUILD)/tests/sim/sim
 	@./$< $(SIMFLAGS)
+
+# tests/fuzz/fuzz_<name>.c says what it needs besides common/ in a line of its own: /* links: services/edge */.
+# New inputs are kept under build/fuzz/corpus; those worth keeping for ever are in tests/fuzz/corpus/fuzz_<name>.
+FUZZ_S ?= 60
+FUZZ   ?= $(notdir $(FUZZERS))
+links   = $(shell sed -n 's,^/\* links: \(.*\) \*/$$,\1,p' $(1))
+
+define fuzz_rule
+$(BUILD)/$(1): $(BUILD)/tests/fuzz/$(1).o \
+    $(foreach d,$(call links,tests/fuzz/$(1).c),$(call nomain,$(d))) $(LIB)
+	$$(Q)$$(LINK) -fsanitize=fuzzer -o $$@ $$^ $$(PKG_L)
+endef
+$(foreach f,$(notdir $(FUZZERS)),$(eval $(call fuzz_rule,$(f))))
+
+.PHONY: fuzzers
+fuzzers: $(addprefix $(BUILD)/,$(FUZZ))
+
+fuzz:
+	@$(MAKE) --no-print-directory BUILD=build/fuzz CC=clang CFLAGS='-O1 -g' \
+	    SAN=fuzzer-no-link,address,undefined fuzzers
+	@set -e; for f in $(FUZZ); do \
+	    echo "$$f: $(FUZZ_S) s"; mkdir -p build/fuzz/corpus/$$f tests/fuzz/corpus/$$f; \
+	    build/fuzz/$$f -max_total_time=$(FUZZ_S) -timeout=10 -rss_limit_mb=2048 -max_len=65536 \
+	        -print_final_stats=1 -verbosity=0 -artifact_prefix=build/fuzz/$$f- \
+	        build/fuzz/corpus/$$f tests/fuzz/corpus/$$f; \
+	done
+
+install: $(BINS)
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(BINS) $(DESTDIR)$(PREFIX)/bin
+
+clean:
+	rm -rf build compile_commands.json
+
+format:
+	@clang-format -i $(SRC_C) $(SRC_H)
+format-check:
+	@clang-format --dry-run -Werror $(SRC_C) $(SRC_H)
+
+compile_commands.json: $(BUILD)/flags FORCE
+	@sep='['; for f in $(SRC_C); do \
+	    printf '%s\n{"directory": "$(CURDIR)", "file": "%s", "command": "$(COMPILE) -c %s"}' \
+	        "$$sep" "$$f" "$$f"; sep=','; done >$@.new; \
+	echo ']' >>$@.new; if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+# make tidy FILES=common/loop.c for one of them. What is checked is in .clang-tidy.
+FILES ?= $(SRC_C)
+tidy: compile_commands.json $(GEN_C)
+	@printf '%s\n' $(FILES) | xargs -P 2 -n 4 clang-tidy --quiet -p . 2>$(BUILD)/tidy.log || \
+	    { grep -v 'warnings\? generated' $(BUILD)/tidy.log; exit 1; }
 
 # What each object really includes, as the compiler saw it.
 -include $(OBJS:.o=.d) $(GEN_O:.o=.d)
