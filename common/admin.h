@@ -1,6 +1,7 @@
 /* Every service's admin port: /livez, /readyz, /metrics. One thread of its own (libmicrohttpd).
  *
- * Ready is said by the service with admin_ready(); the reason for not being ready is the body of the 503. */
+ * Ready is said by the service with admin_ready(); the reason for not being ready is the body of
+ * the 503. */
 #ifndef PENSTOCK_ADMIN_H
 #define PENSTOCK_ADMIN_H
 

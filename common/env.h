@@ -1,7 +1,8 @@
 /* Configuration from the environment, and nothing else: one table of settings per binary.
  *
- * An unknown variable that starts with the service's prefix, a value that does not parse and one out of its
- * range are errors that name the variable. --help prints the table. Threads: main, at start. */
+ * An unknown variable that starts with the service's prefix, a value that does not parse and one
+ * out of its range are errors that name the variable. --help prints the table. Threads: main, at
+ * start. */
 #ifndef PENSTOCK_ENV_H
 #define PENSTOCK_ENV_H
 
@@ -13,7 +14,7 @@
 #include "common/err.h"
 
 enum env_type {
-	ENV_TEXT, /* char *, owned by the config (freed by env_done); default NULL means: required */
+	ENV_TEXT, /* char *, the config's, freed by env_done; default NULL means: required */
 	ENV_INT,  /* int64_t, within [min, max] */
 	ENV_BOOL, /* bool: true/false, 1/0, yes/no, on/off */
 };
@@ -28,12 +29,13 @@ struct env_setting {
 	bool secret;      /* its value is never printed */
 };
 
-/* prefix, e.g. "PENSTOCK_EDGE_"; table sorted as it shall be printed; n entries. On failure nothing is kept. */
+/* prefix, e.g. "PENSTOCK_EDGE_"; table sorted as it shall be printed; n entries. On failure nothing
+ * is kept. */
 int env_load(const char *prefix, const struct env_setting *table, size_t n, void *config,
-    struct error *err) MUST_CHECK;
+	     struct error *err) MUST_CHECK;
 void env_done(const struct env_setting *table, size_t n, void *config);
 void env_help(FILE *out, const char *program, const char *purpose, const struct env_setting *table,
-    size_t n);
+	      size_t n);
 
 /* What all services share; put COMMON_SETTINGS(struct config, common) into the table. */
 struct env_common {
@@ -46,6 +48,7 @@ struct env_common {
 	int64_t replicas;   /* PENSTOCK_STREAM_REPLICAS, 1 */
 };
 
+/* clang-format off */
 #define COMMON_SETTINGS(conf, m)                                                                    \
 	{"PENSTOCK_NATS_URL", ENV_TEXT, offsetof(conf, m.nats_url), "nats://127.0.0.1:4222", 0, 0,     \
 	    "NATS servers, comma separated", false},                                                   \
@@ -63,10 +66,12 @@ struct env_common {
 		"PENSTOCK_STREAM_REPLICAS", ENV_INT, offsetof(conf, m.replicas), "1", 1, 5,            \
 		    "replicas of each JetStream stream", false                                         \
 	}
+/* clang-format on */
 
-/* The start of every main(): handles --help and --version (returns 1: exit 0), loads the table, fills in the
- * instance, starts the logger; -1 after having printed the error (exit 2). */
+/* The start of every main(): handles --help and --version (returns 1: exit 0), loads the table,
+ * fills in the instance, starts the logger; -1 after having printed the error (exit 2). */
 int env_main(int argc, char **argv, const char *service, const char *purpose, const char *prefix,
-    const struct env_setting *table, size_t n, void *config, struct env_common *common) MUST_CHECK;
+	     const struct env_setting *table, size_t n, void *config,
+	     struct env_common *common) MUST_CHECK;
 
 #endif

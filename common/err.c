@@ -29,9 +29,10 @@ int err_wrap(struct error *err, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(context, sizeof(context) - 2, fmt, ap);
 	va_end(ap);
-	strcat(context, ": ");
-	/* What does not fit is cut at the end of the cause. */
 	front = strlen(context);
+	context[front++] = ':';
+	context[front++] = ' ';
+	/* What does not fit is cut at the end of the cause. */
 	cause = strnlen(err->msg, room - front);
 	memmove(err->msg + front, err->msg, cause);
 	memcpy(err->msg, context, front);

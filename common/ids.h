@@ -14,14 +14,17 @@ struct id {
 	char text[ID_LEN + 1];
 };
 
-/* Version 7: time-ordered, 74 random bits from rng. For things that nobody has to guess or not guess. */
+/* Version 7: time-ordered, 74 random bits from rng. For things that nobody has to guess or not
+ * guess. */
 struct id id_new(struct rng *rng, int64_t wall_us);
-/* Version 8, derived: the first 122 bits of SHA-256(tenant NUL scope NUL name). The same key of the
- * same tenant gives the same id, on every router, for ever. scope: "event", "task", … */
+/* Version 8, derived: the first 128 bits of SHA-256(tenant NUL scope NUL name), six of them then
+ * overwritten by version and variant. The same key of the same tenant gives the same id, on every
+ * router, for ever. scope: "event", "task", … */
 struct id id_derive(const char *tenant, const char *scope, const char *name);
 bool id_valid(const char *text);
 
-/* 64-bit digest of a payload, to tell a repeat from a conflict (XXH3). Parts are length-prefixed. */
+/* 64-bit digest of a payload, to tell a repeat from a conflict (XXH3). Parts are length-prefixed.
+ */
 struct digest_part {
 	const void *data;
 	size_t len;
@@ -29,7 +32,8 @@ struct digest_part {
 uint64_t digest64(const struct digest_part *parts, size_t n);
 
 void sha256_hex(const void *data, size_t len, char out[65]);
-/* Random bytes from the kernel as base64url without padding; for secrets. out: 4*ceil(n/3)+1 bytes. */
+/* Random bytes from the kernel as base64url without padding; for secrets. out: 4*ceil(n/3)+1 bytes.
+ */
 void secret_random(size_t n, char *out);
 /* Equal-time comparison of two NUL-terminated texts. */
 bool secret_equal(const char *a, const char *b);

@@ -1,7 +1,7 @@
 /* Strict reading and compact writing of JSON, over jansson.
  *
- * Getters borrow from the object; a missing optional member gives the default, a member of the wrong type is
- * ERR_REJECTED with its name. Threads: any, each with its own values. */
+ * Getters borrow from the object; a missing optional member gives the default, a member of the
+ * wrong type is ERR_REJECTED with its name. Threads: any, each with its own values. */
 #ifndef PENSTOCK_JSON_H
 #define PENSTOCK_JSON_H
 
@@ -12,17 +12,17 @@
 #include "common/err.h"
 #include "common/strbuf.h"
 
-/* Rejects duplicate keys, trailing bytes, NUL in strings, and more than 64 levels of nesting (checked before
- * parsing). Any JSON value may be at the top. NULL and *err on failure. */
+/* Rejects duplicate keys, trailing bytes, NUL in strings, and more than 64 levels of nesting
+ * (checked before parsing). Any JSON value may be at the top. NULL and *err on failure. */
 json_t *json_parse(const char *text, size_t len, struct error *err);
 /* Compact, keeps the members' order; owned by the caller. */
 char *json_text(const json_t *value, size_t *len);
 void json_add(struct strbuf *b, const json_t *value);
 
 int json_get_text(const json_t *obj, const char *name, bool required, const char **out,
-    struct error *err) MUST_CHECK; /* absent: *out = NULL */
+		  struct error *err) MUST_CHECK; /* absent: *out = NULL */
 int json_get_int(const json_t *obj, const char *name, bool required, int64_t min, int64_t max,
-    int64_t *out, struct error *err) MUST_CHECK; /* absent: *out is left alone */
+		 int64_t *out, struct error *err) MUST_CHECK; /* absent: *out is left alone */
 int json_get_bool(const json_t *obj, const char *name, bool *out, struct error *err) MUST_CHECK;
 /* An unknown member is ERR_REJECTED: names is a NULL-terminated list of those that are known. */
 int json_only(const json_t *obj, const char *const *names, struct error *err) MUST_CHECK;

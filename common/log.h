@@ -27,7 +27,7 @@ struct log_field {
 #define LOG_I(name, v) ((struct log_field){(name), {'i', {.i = (int64_t)(v)}}})
 #define LOG_F(name, v) ((struct log_field){(name), {'f', {.f = (v)}}})
 #define LOG_B(name, v) ((struct log_field){(name), {'b', {.i = (v) ? 1 : 0}}})
-#define LOG_END ((struct log_field){NULL, {0, {.i = 0}}})
+#define LOG_END        ((struct log_field){NULL, {0, {.i = 0}}})
 
 /* Called once by main(), before any thread: the service's name and this process's id are in
  * every line. Both are copied. */
@@ -40,6 +40,7 @@ void log_fields(enum log_level level, const char *message, const struct log_fiel
 
 /* log_at(LOG_INFO, "listening", LOG_I("port", 7080)); */
 #define log_at(level, message, ...)                                                                \
-	log_fields((level), (message), (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ) LOG_END})
+	log_fields((level), (message),                                                             \
+		   (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ) LOG_END})
 
 #endif

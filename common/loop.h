@@ -21,15 +21,16 @@ struct loop;
 
 struct loop *loop_new(struct error *err);
 struct loop *loop_new_sim(int64_t start_wall_us);
-void loop_free(struct loop *loop); /* NULL is fine; nothing may still be armed but posts, which are dropped */
+/* NULL is fine; nothing may still be armed but posts, which are dropped. */
+void loop_free(struct loop *loop);
 
 /* Runs until loop_stop(). */
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 /* Runs what is due, waits at most wait_us for the first thing (0: not at all). */
 void loop_turn(struct loop *loop, int64_t wait_us);
-/* Simulated loop: moves the clock to the next timer or post and runs it; false when there is none or
- * the next one lies after until_us (then the clock is moved to until_us). */
+/* Simulated loop: moves the clock to the next timer or post and runs it; false when there is none
+ * or the next one lies after until_us (then the clock is moved to until_us). */
 bool loop_sim_step(struct loop *loop, int64_t until_us);
 
 int64_t loop_now_us(const struct loop *loop);  /* monotonic, read once a turn */
@@ -59,7 +60,8 @@ struct loop_io {
 };
 
 int loop_io_add(struct loop *loop, struct loop_io *io, struct error *err) MUST_CHECK;
-int loop_io_mod(struct loop *loop, struct loop_io *io, uint32_t events, struct error *err) MUST_CHECK;
+int loop_io_mod(struct loop *loop, struct loop_io *io, uint32_t events,
+		struct error *err) MUST_CHECK;
 /* Events already fetched for it in this turn are not delivered any more. Does not close the fd. */
 void loop_io_del(struct loop *loop, struct loop_io *io);
 
@@ -72,7 +74,8 @@ struct loop_post {
 
 void loop_post(struct loop *loop, struct loop_post *post);
 
-/* Called at the end of each turn, after all callbacks: the place to write what the turn gathered. */
+/* Called at the end of each turn, after all callbacks: the place to write what the turn gathered.
+ */
 struct loop_hook {
 	struct loop_hook *next;
 	void (*fn)(struct loop_hook *hook, void *arg);
@@ -84,6 +87,6 @@ void loop_hook_del(struct loop *loop, struct loop_hook *hook);
 
 /* Blocks the signal for the process (call before any thread starts) and delivers it on the loop. */
 int loop_signal(struct loop *loop, int signo, void (*fn)(int signo, void *arg), void *arg,
-    struct error *err) MUST_CHECK;
+		struct error *err) MUST_CHECK;
 
 #endif

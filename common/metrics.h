@@ -19,13 +19,15 @@ struct histogram;
 struct metrics *metrics_new(void);
 void metrics_free(struct metrics *m);
 
-/* The same name may be made several times with different labels ("class=\"durable\"", NULL for none); help
- * of the first one counts. Texts are copied. The result lives as long as m. */
-struct metric *metrics_counter(struct metrics *m, const char *name, const char *labels, const char *help);
-struct metric *metrics_gauge(struct metrics *m, const char *name, const char *labels, const char *help);
+/* The same name may be made several times with different labels ("class=\"durable\"", NULL for
+ * none); help of the first one counts. Texts are copied. The result lives as long as m. */
+struct metric *metrics_counter(struct metrics *m, const char *name, const char *labels,
+			       const char *help);
+struct metric *metrics_gauge(struct metrics *m, const char *name, const char *labels,
+			     const char *help);
 /* Seconds, buckets from 100 us to 60 s in steps of 1, 2.5, 5. */
 struct histogram *metrics_histogram(struct metrics *m, const char *name, const char *labels,
-    const char *help);
+				    const char *help);
 
 static inline void metric_add(struct metric *c, int64_t n)
 {

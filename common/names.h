@@ -7,23 +7,23 @@
 #include <stddef.h>
 
 #define NAMES_PARTS_DEFAULT 16
-#define NAMES_PARTS_MAX 1024
-#define TENANT_MAX 64   /* letters, digits, _ - */
-#define CHANNEL_MAX 128 /* letters, digits, _ - : . ; no empty token between dots */
-#define TYPE_MAX 128    /* as a channel */
-#define KEY_MAX 256     /* idempotency key: printable ASCII */
-#define SUBJECT_MAX 320 /* the longest subject, NUL included */
+#define NAMES_PARTS_MAX     1024
+#define TENANT_MAX          64  /* letters, digits, _ - */
+#define CHANNEL_MAX         128 /* letters, digits, _ - : . ; no empty token between dots */
+#define TYPE_MAX            128 /* as a channel */
+#define KEY_MAX             256 /* idempotency key: printable ASCII */
+#define SUBJECT_MAX         320 /* the longest subject, NUL included */
 
-#define STREAM_EVENTS "EVENTS"
-#define STREAM_DELTAS "DELTAS"
-#define STREAM_TASKS "TASKS"
+#define STREAM_EVENTS  "EVENTS"
+#define STREAM_DELTAS  "DELTAS"
+#define STREAM_TASKS   "TASKS"
 #define STREAM_BACKLOG "BACKLOG"
-#define BUCKET_CONFIG "pen_config"
+#define BUCKET_CONFIG  "pen_config"
 #define BUCKET_MEMBERS "pen_members"
-#define POOL_DEFAULT "default"
+#define POOL_DEFAULT   "default"
 
-bool name_valid_tenant(const char *text);   /* also for pools, models, pipelines, stages, key ids */
-bool name_valid_channel(const char *text);  /* also for event types */
+bool name_valid_tenant(const char *text);  /* also for pools, models, pipelines, stages, key ids */
+bool name_valid_channel(const char *text); /* also for event types */
 bool name_valid_key(const char *text);
 bool name_reserved_channel(const char *text); /* "task.…": only the plane itself writes there */
 bool name_reserved_type(const char *text);    /* "task.…" */
@@ -35,16 +35,22 @@ struct subject {
 	char text[SUBJECT_MAX];
 };
 
-struct subject subject_cmd(unsigned part);                                                /* pen.cmd.<part> */
-struct subject subject_evt(unsigned part, const char *tenant, const char *channel);       /* pen.evt.<part>.<tenant>.<channel> */
-struct subject subject_dlt(unsigned part, const char *tenant, const char *channel);       /* pen.dlt.… */
-struct subject subject_live(unsigned part, const char *tenant, const char *channel);      /* pen.live.… */
-struct subject subject_task(const char *pool, const char *tenant);                        /* pen.task.<pool>.<tenant> */
-struct subject subject_wait(unsigned part, const char *tenant);                           /* pen.wait.<part>.<tenant> */
-struct subject subject_end(unsigned part);                                                /* pen.ctl.end.<part>: a task left the window */
-#define SUBJECT_CANCEL "pen.ctl.cancel"       /* to all workers: stop this task now (its log already says so) */
-#define SUBJECT_STORE_REPLAY "pen.store.replay"
-#define SUBJECT_STORE_TASK "pen.store.task"
+/* pen.cmd.<part> */
+struct subject subject_cmd(unsigned part);
+/* pen.evt.<part>.<tenant>.<channel>; pen.dlt.… and pen.live.… likewise */
+struct subject subject_evt(unsigned part, const char *tenant, const char *channel);
+struct subject subject_dlt(unsigned part, const char *tenant, const char *channel);
+struct subject subject_live(unsigned part, const char *tenant, const char *channel);
+/* pen.task.<pool>.<tenant> */
+struct subject subject_task(const char *pool, const char *tenant);
+/* pen.wait.<part>.<tenant> */
+struct subject subject_wait(unsigned part, const char *tenant);
+/* pen.ctl.end.<part>: a task left the window */
+struct subject subject_end(unsigned part);
+/* To all workers: stop this task now (its log already says so). */
+#define SUBJECT_CANCEL         "pen.ctl.cancel"
+#define SUBJECT_STORE_REPLAY   "pen.store.replay"
+#define SUBJECT_STORE_TASK     "pen.store.task"
 #define SUBJECT_STORE_TIMELINE "pen.store.timeline"
 
 /* Splits pen.<kind>.<part>.<tenant>.<channel>; false if it is no such subject. tenant has room for

@@ -17,6 +17,7 @@ double rng_unit(struct rng *rng);                /* uniform in [0, 1) */
 
 /* Full jitter: uniform in [0, min(cap, initial * factor^(attempt-1))]. attempt counts from 1.
  * Source: "Exponential Backoff And Jitter", AWS Architecture Blog. Any unit. */
-int64_t backoff_full_jitter(struct rng *rng, int attempt, int64_t initial, double factor, int64_t cap);
+int64_t backoff_full_jitter(struct rng *rng, int attempt, int64_t initial, double factor,
+			    int64_t cap);
 
 #endif
