@@ -3,15 +3,15 @@
  * Implementations: bus_nats.h (NATS JetStream) and bus_fake.h (in memory, with seeded faults, on a
  * simulated loop). tests/conformance holds what every implementation must do.
  *
- * Threads: a bus belongs to one loop; all calls are made on that loop's thread and all callbacks run
- * there, never from inside the call that caused them. What a callback is given is borrowed for the
- * call. Whatever is passed in is copied before the call returns.
+ * Threads: a bus belongs to one loop; all calls are made on that loop's thread and all callbacks
+ * run there, never from inside the call that caused them. What a callback is given is borrowed for
+ * the call. Whatever is passed in is copied before the call returns.
  *
  * Every request ends in exactly one callback: with its answer, or BUS_TIMEOUT, or BUS_UNAVAILABLE.
  * After bus_free() no callback runs any more.
  *
- * BUS_TIMEOUT and BUS_UNAVAILABLE say nothing about whether the other side acted: repeat with the same
- * message id. Units: milliseconds, and microseconds where a name says _us. */
+ * BUS_TIMEOUT and BUS_UNAVAILABLE say nothing about whether the other side acted: repeat with the
+ * same message id. Units: milliseconds, and microseconds where a name says _us. */
 #ifndef PENSTOCK_BUS_H
 #define PENSTOCK_BUS_H
 
@@ -25,11 +25,13 @@
 enum bus_result {
 	BUS_OK,
 	BUS_TIMEOUT,     /* no answer in time: outcome unknown */
-	BUS_UNAVAILABLE, /* no connection, no responder, or the stream is offline: outcome unknown */
+	BUS_UNAVAILABLE, /* no connection, no responder, or the stream is offline: outcome unknown
+			  */
 	BUS_NOT_FOUND,   /* no such message, stream, consumer or key */
-	BUS_CONFLICT,    /* the subject's last sequence is another one: a compare-and-set was refused */
-	BUS_FULL,        /* the stream is at its bound and refuses new messages */
-	BUS_REJECTED,    /* any other refusal; bus_error_text() has the words */
+	BUS_CONFLICT, /* the subject's last sequence is another one: a compare-and-set was refused
+		       */
+	BUS_FULL,     /* the stream is at its bound and refuses new messages */
+	BUS_REJECTED, /* any other refusal; bus_error_text() has the words */
 };
 
 const char *bus_result_name(enum bus_result result);
@@ -40,9 +42,11 @@ struct bus_msg {
 	const void *data;
 	size_t len;
 	/* What a stream knows about it; all 0 / "" for a plain core message. */
-	const char *stream; /* stream that republished, delivered or returned it, "" for a core message */
-	uint64_t seq;       /* its stream sequence */
-	uint64_t prev;      /* republished: sequence of the subject's previous message, 0 for the first */
+	const char
+	    *stream;  /* stream that republished, delivered or returned it, "" for a core message */
+	uint64_t seq; /* its stream sequence */
+	uint64_t
+	    prev; /* republished: sequence of the subject's previous message, 0 for the first */
 	int64_t time_us;    /* when it was stored; 0 where the broker did not say */
 	unsigned delivered; /* consumer: how many times it was delivered, from 1 */
 };
@@ -63,13 +67,15 @@ typedef void bus_answer_fn(void *arg, enum bus_result result, const struct bus_m
 /* Stops everything, runs no further callback, waits for the threads. NULL is fine. */
 void bus_free(struct bus *bus);
 bool bus_connected(const struct bus *bus);
-/* Called on each change of the connection; one listener. Subscriptions, consumers and watches come back by
- * themselves after a reconnect (what was said on core subjects meanwhile is lost). */
+/* Called on each change of the connection; one listener. Subscriptions, consumers and watches come
+ * back by themselves after a reconnect (what was said on core subjects meanwhile is lost). */
 void bus_on_state(struct bus *bus, void (*fn)(void *arg, bool connected), void *arg);
-/* Sends out what is buffered and waits for the broker to have it, at most timeout_ms; used at a clean stop. */
+/* Sends out what is buffered and waits for the broker to have it, at most timeout_ms; used at a
+ * clean stop. */
 int bus_flush(struct bus *bus, int timeout_ms, struct error *err) MUST_CHECK;
-/* Forgets every answer still due to a callback with this arg (not subscriptions, consumers and watches): it will
- * not be called. For whoever frees what arg points to; costs a walk through what is pending. */
+/* Forgets every answer still due to a callback with this arg (not subscriptions, consumers and
+ * watches): it will not be called. For whoever frees what arg points to; costs a walk through what
+ * is pending. */
 void bus_forget(struct bus *bus, const void *arg);
 /* Words of the last BUS_REJECTED, for a log line. */
 const char *bus_error_text(const struct bus *bus);
@@ -78,24 +84,25 @@ const char *bus_error_text(const struct bus *bus);
 
 /* At most once. -1 only if the message can never be sent (too large, bad subject, closed). */
 int bus_publish(struct bus *bus, const char *subject, const void *data, size_t len,
-    struct error *err) MUST_CHECK;
+		struct error *err) MUST_CHECK;
 void bus_request(struct bus *bus, const char *subject, const void *data, size_t len, int timeout_ms,
-    bus_answer_fn *fn, void *arg);
+		 bus_answer_fn *fn, void *arg);
 /* queue NULL: every subscriber gets it; else one of the group. Wildcards * and > as in NATS.
- * Fails only for a bad subject; the interest is registered with the broker before anything that this bus
- * sends afterwards. */
-struct bus_sub *bus_subscribe(struct bus *bus, const char *subject, const char *queue, bus_msg_fn *fn,
-    void *arg, struct error *err);
+ * Fails only for a bad subject; the interest is registered with the broker before anything that
+ * this bus sends afterwards. */
+struct bus_sub *bus_subscribe(struct bus *bus, const char *subject, const char *queue,
+			      bus_msg_fn *fn, void *arg, struct error *err);
 void bus_unsubscribe(struct bus_sub *sub); /* NULL is fine; no callback after it returns */
 
 /* --- streams ------------------------------------------------------------------------------- */
 
 struct bus_stream_conf {
 	const char *name;
-	const char *subject;     /* one filter: "pen.evt.>" */
-	const char *republish;   /* destination, e.g. "pen.live.>"; NULL: none */
-	bool work_queue;         /* a message goes when it is acknowledged; else: kept until trimmed or old */
-	bool discard_new;        /* at max_bytes refuse (BUS_FULL) instead of dropping the oldest */
+	const char *subject;   /* one filter: "pen.evt.>" */
+	const char *republish; /* destination, e.g. "pen.live.>"; NULL: none */
+	bool work_queue;  /* a message goes when it is acknowledged; else: kept until trimmed or old
+			   */
+	bool discard_new; /* at max_bytes refuse (BUS_FULL) instead of dropping the oldest */
 	int64_t max_bytes;       /* 0: none */
 	int64_t max_age_ms;      /* 0: none */
 	int64_t max_per_subject; /* 0: none; buckets use 1 */
@@ -103,8 +110,10 @@ struct bus_stream_conf {
 	int replicas;
 };
 
-/* Makes the stream if it is not there; one that is there keeps its messages and takes the bounds of conf. */
-void bus_stream_ensure(struct bus *bus, const struct bus_stream_conf *conf, bus_done_fn *fn, void *arg);
+/* Makes the stream if it is not there; one that is there keeps its messages and takes the bounds of
+ * conf. */
+void bus_stream_ensure(struct bus *bus, const struct bus_stream_conf *conf, bus_done_fn *fn,
+		       void *arg);
 
 struct bus_ack {
 	enum bus_result result;
@@ -115,17 +124,20 @@ typedef void bus_ack_fn(void *arg, const struct bus_ack *ack);
 
 struct bus_store_opts {
 	const char *msg_id;      /* NULL: no dedupe */
-	int64_t expect_last_seq; /* the subject's last sequence must be this one; 0: subject must be empty; -1: any */
+	int64_t expect_last_seq; /* the subject's last sequence must be this one; 0: subject must be
+				    empty; -1: any */
 	int timeout_ms;
 };
-void bus_store(struct bus *bus, const char *subject, const struct bus_store_opts *opts, const void *data,
-    size_t len, bus_ack_fn *fn, void *arg);
+void bus_store(struct bus *bus, const char *subject, const struct bus_store_opts *opts,
+	       const void *data, size_t len, bus_ack_fn *fn, void *arg);
 
-/* The message with this sequence; the subject's newest; the first of the subject with sequence >= seq. */
+/* The message with this sequence; the subject's newest; the first of the subject with sequence >=
+ * seq. */
 void bus_get(struct bus *bus, const char *stream, uint64_t seq, bus_answer_fn *fn, void *arg);
-void bus_get_last(struct bus *bus, const char *stream, const char *subject, bus_answer_fn *fn, void *arg);
+void bus_get_last(struct bus *bus, const char *stream, const char *subject, bus_answer_fn *fn,
+		  void *arg);
 void bus_get_next(struct bus *bus, const char *stream, const char *subject, uint64_t seq,
-    bus_answer_fn *fn, void *arg);
+		  bus_answer_fn *fn, void *arg);
 
 struct bus_subject_count {
 	const char *subject;
@@ -139,7 +151,8 @@ struct bus_stream_info {
 };
 typedef void bus_info_fn(void *arg, enum bus_result result, const struct bus_stream_info *info);
 /* filter NULL: no subjects; else those that match it, at most 100,000. */
-void bus_stream_info(struct bus *bus, const char *stream, const char *filter, bus_info_fn *fn, void *arg);
+void bus_stream_info(struct bus *bus, const char *stream, const char *filter, bus_info_fn *fn,
+		     void *arg);
 /* Removes everything below seq (seq itself stays). */
 void bus_stream_trim(struct bus *bus, const char *stream, uint64_t seq, bus_done_fn *fn, void *arg);
 
@@ -147,10 +160,10 @@ void bus_stream_trim(struct bus *bus, const char *stream, uint64_t seq, bus_done
 
 struct bus_consumer_conf {
 	const char *stream;
-	const char *durable;  /* name; shared by everybody who asks for the same */
-	const char *filter;   /* NULL: all of the stream */
-	int ack_wait_ms;      /* unacknowledged and without progress for so long: delivered again */
-	int max_ack_pending;  /* 0: the broker's default */
+	const char *durable; /* name; shared by everybody who asks for the same */
+	const char *filter;  /* NULL: all of the stream */
+	int ack_wait_ms;     /* unacknowledged and without progress for so long: delivered again */
+	int max_ack_pending; /* 0: the broker's default */
 };
 /* claim is owned by the callee: end it with one of bus_claim_ack/nak/free. */
 typedef void bus_deliver_fn(void *arg, const struct bus_msg *msg, struct bus_claim *claim);
@@ -158,17 +171,20 @@ typedef void bus_deliver_fn(void *arg, const struct bus_msg *msg, struct bus_cla
 /* Makes the durable consumer if needed and keeps trying while the broker is away. Nothing is
  * delivered until bus_consumer_want(). NULL only for a bad conf. */
 struct bus_consumer *bus_consumer_open(struct bus *bus, const struct bus_consumer_conf *conf,
-    bus_deliver_fn *fn, void *arg, struct error *err);
-/* How many more messages may be delivered from now on: sets the credit (not adds to it). Each delivery takes
- * one. The implementation keeps a pull request open as long as there is credit. */
+				       bus_deliver_fn *fn, void *arg, struct error *err);
+/* How many more messages may be delivered from now on: sets the credit (not adds to it). Each
+ * delivery takes one. The implementation keeps a pull request open as long as there is credit. */
 void bus_consumer_want(struct bus_consumer *consumer, unsigned credit);
-/* Stops delivery; claims stay valid. The durable consumer itself stays on the broker. NULL is fine. */
+/* Stops delivery; claims stay valid. The durable consumer itself stays on the broker. NULL is fine.
+ */
 void bus_consumer_close(struct bus_consumer *consumer);
 
-void bus_claim_ack(struct bus_claim *claim);                /* done; frees the claim */
-void bus_claim_nak(struct bus_claim *claim, int delay_ms);  /* again, not before delay; frees the claim */
-void bus_claim_progress(struct bus_claim *claim);           /* restarts ack_wait */
-void bus_claim_free(struct bus_claim *claim);               /* says nothing: redelivered after ack_wait; NULL is fine */
+void bus_claim_ack(struct bus_claim *claim); /* done; frees the claim */
+void bus_claim_nak(struct bus_claim *claim,
+		   int delay_ms);                 /* again, not before delay; frees the claim */
+void bus_claim_progress(struct bus_claim *claim); /* restarts ack_wait */
+void bus_claim_free(
+    struct bus_claim *claim); /* says nothing: redelivered after ack_wait; NULL is fine */
 
 /* --- buckets (key-value) ------------------------------------------------------------------- */
 
@@ -177,9 +193,10 @@ struct bus_bucket_conf {
 	int64_t ttl_ms; /* 0: kept for ever. A key that ages out is not announced to watchers */
 	int replicas;
 };
-void bus_bucket_ensure(struct bus *bus, const struct bus_bucket_conf *conf, bus_done_fn *fn, void *arg);
+void bus_bucket_ensure(struct bus *bus, const struct bus_bucket_conf *conf, bus_done_fn *fn,
+		       void *arg);
 void bus_put(struct bus *bus, const char *bucket, const char *key, const void *data, size_t len,
-    bus_ack_fn *fn, void *arg); /* fn may be NULL */
+	     bus_ack_fn *fn, void *arg); /* fn may be NULL */
 void bus_del(struct bus *bus, const char *bucket, const char *key, bus_ack_fn *fn, void *arg);
 
 enum bus_entry_op { BUS_ENTRY_PUT, BUS_ENTRY_DEL, BUS_ENTRY_READY };
@@ -188,14 +205,14 @@ struct bus_entry {
 	const char *key;
 	const void *data; /* PUT */
 	size_t len;
-	uint64_t revision;
+	uint64_t revision; /* DEL: 0 if it was only found missing after a gap */
 };
 typedef void bus_entry_fn(void *arg, const struct bus_entry *entry);
-/* Tells the newest value of every key, then READY, then each change. Waits for a bucket that is not there
- * yet. After a gap (a lost connection) everything is told again, READY included: PUT of a value that is known
- * is normal, and a key that was deleted meanwhile is told as DEL. */
+/* Tells the newest value of every key, then READY, then each change. Waits for a bucket that is not
+ * there yet. After a gap (a lost connection) everything is told again, READY included: PUT of a
+ * value that is known is normal, and a key that was deleted meanwhile is told as DEL. */
 struct bus_watch *bus_watch(struct bus *bus, const char *bucket, bus_entry_fn *fn, void *arg,
-    struct error *err);
+			    struct error *err);
 void bus_watch_free(struct bus_watch *watch);
 
 /* --- for implementations ------------------------------------------------------------------- */
@@ -209,20 +226,22 @@ struct bus_ops {
 	void (*forget)(struct bus *, const void *);
 	const char *(*error_text)(const struct bus *);
 	int (*publish)(struct bus *, const char *, const void *, size_t, struct error *);
-	void (*request)(struct bus *, const char *, const void *, size_t, int, bus_answer_fn *, void *);
+	void (*request)(struct bus *, const char *, const void *, size_t, int, bus_answer_fn *,
+			void *);
 	struct bus_sub *(*subscribe)(struct bus *, const char *, const char *, bus_msg_fn *, void *,
-	    struct error *);
+				     struct error *);
 	void (*unsubscribe)(struct bus_sub *);
 	void (*stream_ensure)(struct bus *, const struct bus_stream_conf *, bus_done_fn *, void *);
-	void (*store)(struct bus *, const char *, const struct bus_store_opts *, const void *, size_t,
-	    bus_ack_fn *, void *);
+	void (*store)(struct bus *, const char *, const struct bus_store_opts *, const void *,
+		      size_t, bus_ack_fn *, void *);
 	void (*get)(struct bus *, const char *, uint64_t, bus_answer_fn *, void *);
 	void (*get_last)(struct bus *, const char *, const char *, bus_answer_fn *, void *);
-	void (*get_next)(struct bus *, const char *, const char *, uint64_t, bus_answer_fn *, void *);
+	void (*get_next)(struct bus *, const char *, const char *, uint64_t, bus_answer_fn *,
+			 void *);
 	void (*stream_info)(struct bus *, const char *, const char *, bus_info_fn *, void *);
 	void (*stream_trim)(struct bus *, const char *, uint64_t, bus_done_fn *, void *);
 	struct bus_consumer *(*consumer_open)(struct bus *, const struct bus_consumer_conf *,
-	    bus_deliver_fn *, void *, struct error *);
+					      bus_deliver_fn *, void *, struct error *);
 	void (*consumer_want)(struct bus_consumer *, unsigned);
 	void (*consumer_close)(struct bus_consumer *);
 	void (*claim_ack)(struct bus_claim *);
@@ -230,9 +249,11 @@ struct bus_ops {
 	void (*claim_progress)(struct bus_claim *);
 	void (*claim_free)(struct bus_claim *);
 	void (*bucket_ensure)(struct bus *, const struct bus_bucket_conf *, bus_done_fn *, void *);
-	void (*put)(struct bus *, const char *, const char *, const void *, size_t, bus_ack_fn *, void *);
+	void (*put)(struct bus *, const char *, const char *, const void *, size_t, bus_ack_fn *,
+		    void *);
 	void (*del)(struct bus *, const char *, const char *, bus_ack_fn *, void *);
-	struct bus_watch *(*watch)(struct bus *, const char *, bus_entry_fn *, void *, struct error *);
+	struct bus_watch *(*watch)(struct bus *, const char *, bus_entry_fn *, void *,
+				   struct error *);
 	void (*watch_free)(struct bus_watch *);
 };
 /* First member of every struct bus, bus_sub, bus_consumer, bus_claim and bus_watch. */

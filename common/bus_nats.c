@@ -18,8 +18,9 @@
 #define DIAL_MIN_MS     100
 #define DIAL_MAX_MS     1000
 #define ALIVE_US        2000000
-#define SILENT_MAX      5 /* checks without a byte from the server until the connection counts as dead \
-			   */
+#define SILENT_MAX                                                                                 \
+	5 /* checks without a byte from the server until the connection counts as dead             \
+	   */
 #define IO_BUFFER     65536
 #define SUB_MSGS_MAX  262144
 #define SUB_BYTES_MAX (256 << 20)

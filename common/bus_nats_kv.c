@@ -39,7 +39,8 @@ static bool bucket_ok(const char *name)
 static bool key_ok(const char *key)
 {
 	return key && *key && strlen(key) < 512 && subject_ok(key, false) &&
-	       strspn(key, "-/_=.abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") ==
+	       strspn(key,
+		      "-/_=.:abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") ==
 		   strlen(key);
 }
 
