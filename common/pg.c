@@ -44,7 +44,7 @@ static enum err_code code_of(const char *state)
 }
 
 /* First line of libpq's message, without the newline. */
-static int fail(PGconn *conn, const PGresult *res, struct error *err)
+int pg_fail(PGconn *conn, const PGresult *res, struct error *err)
 {
 	const char *state = res ? PQresultErrorField(res, PG_DIAG_SQLSTATE) : NULL;
 	const char *words = res ? PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY) : NULL;
@@ -116,7 +116,7 @@ static bool good(const PGresult *res)
 int pg_exec(PGconn *conn, const char *sql, struct error *err)
 {
 	PGresult *res = PQexec(conn, sql);
-	int rc = good(res) ? 0 : fail(conn, res, err);
+	int rc = good(res) ? 0 : pg_fail(conn, res, err);
 
 	PQclear(res);
 	return rc;
@@ -129,7 +129,7 @@ PGresult *pg_query(PGconn *conn, const char *sql, int n, const char *const *valu
 
 	if (good(res))
 		return res;
-	fail(conn, res, err);
+	pg_fail(conn, res, err);
 	PQclear(res);
 	return NULL;
 }
@@ -277,22 +277,22 @@ int pg_copy_send(PGconn *conn, const char *sql, struct strbuf *b, struct error *
 	PGresult *res = PQexec(conn, sql);
 
 	if (PQresultStatus(res) != PGRES_COPY_IN) {
-		int rc = fail(conn, res, err);
+		int rc = pg_fail(conn, res, err);
 		PQclear(res);
 		return rc;
 	}
 	PQclear(res);
 	add16(b, UINT16_MAX);
 	if (PQputCopyData(conn, b->data, (int)b->len) != 1 || PQputCopyEnd(conn, NULL) != 1)
-		return fail(conn, NULL, err);
+		return pg_fail(conn, NULL, err);
 	int rc = 0;
 	while ((res = PQgetResult(conn))) {
 		if (!rc && !good(res))
-			rc = fail(conn, res, err);
+			rc = pg_fail(conn, res, err);
 		PQclear(res);
 	}
 	/* No result at all: the connection went away meanwhile. */
 	if (!rc && !pg_alive(conn))
-		rc = fail(conn, NULL, err);
+		rc = pg_fail(conn, NULL, err);
 	return rc;
 }

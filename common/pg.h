@@ -37,6 +37,8 @@ PGresult *pg_query(PGconn *conn, const char *sql, int n, const char *const *valu
  */
 int pg_run(PGconn *conn, const char *sql, int n, const char *const *values, int64_t *changed,
 	   struct error *err) MUST_CHECK;
+/* For those who call libpq themselves: maps what went wrong (res may be NULL) and returns -1. */
+int pg_fail(PGconn *conn, const PGresult *res, struct error *err);
 /* Ends an open transaction if there is one; errors do not matter. */
 void pg_rollback(PGconn *conn);
 

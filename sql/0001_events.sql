@@ -46,10 +46,12 @@ CREATE TABLE event_keys (
 CREATE INDEX event_keys_time ON event_keys USING brin (time);
 
 -- How far each life of EVENTS is in the log, without a hole: every message up to seq was stored or quarantined.
--- Written in the same transaction as the rows.
+-- Written in the same transaction as the rows. event_id is the event at seq ('' if that was none): a broker that
+-- lost its newest messages and gave their sequences to others is noticed by it.
 CREATE TABLE store_position (
     epoch      bigint      PRIMARY KEY,
     seq        bigint      NOT NULL,
+    event_id   text        NOT NULL DEFAULT '',
     updated_at timestamptz NOT NULL DEFAULT now()
 );
 

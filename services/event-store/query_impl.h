@@ -1,0 +1,53 @@
+/* What the files of query.h share: one query on its way. Its stages: request (query.c, loop) →
+ * PostgreSQL (query_ask_postgres, a pool thread) → the stream's tail (query_tail.c, loop) → answer
+ * (query.c, loop). */
+#ifndef PENSTOCK_EVENT_STORE_QUERY_IMPL_H
+#define PENSTOCK_EVENT_STORE_QUERY_IMPL_H
+
+#include "common/bus.h"
+#include "common/names.h"
+#include "services/event-store/pool.h"
+#include "services/event-store/project.h"
+#include "services/event-store/query_pg.h"
+
+enum query_kind { QUERY_REPLAY, QUERY_TASK, QUERY_TIMELINE, N_QUERY_KINDS };
+
+struct query {
+	struct store_job job; /* first */
+	struct store_query *owner;
+	struct query *all; /* the next one in the owner's list */
+	enum query_kind kind;
+	uint64_t epoch;
+	int64_t since_us; /* on the loop's clock */
+	char *reply;
+	/* The request. */
+	char *tenant, *id; /* id: channel, task, or any */
+	uint64_t after, until;
+	size_t limit;
+	/* PostgreSQL's part. */
+	bool asked; /* it answered */
+	struct store_page page;
+	struct project_task task;
+	uint64_t position;
+	/* The tail's part. */
+	struct subject subject;
+	uint64_t next; /* the sequence from which the stream is read */
+	/* The answer. */
+	const char *error, *message; /* static; error NULL: it is good */
+	char *json;
+	size_t json_len;
+};
+
+/* On a pool thread; conn NULL: PostgreSQL is away. Returns -1 if the connection is no good any
+ * more. */
+int query_ask_postgres(PGconn *conn, struct store_job *job);
+/* Reads what PostgreSQL does not have yet, then finishes. */
+void query_tail(struct query *q);
+/* Sends the answer (or q->error) and frees q. */
+void query_finish(struct query *q);
+
+struct bus *query_bus(struct query *q);
+unsigned query_parts(struct query *q);
+int64_t query_age_us(struct query *q);
+
+#endif
