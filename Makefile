@@ -70,8 +70,11 @@ $(BUILD)/bin/$(if $(filter penstock,$(1)),penstock,penstock-$(1)): $(call obj,to
 endef
 $(foreach t,$(TOOLS),$(eval $(call tool_rule,$(t))))
 
+# What the tests of one folder share lies beside them, in files that do not begin with test_.
+helpers = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(dir $(1))test_%,$(wildcard $(dir $(1))*.c)))
+
 define test_rule
-$(BUILD)/$(basename $(1)): $(BUILD)/$(1:.c=.o) \
+$(BUILD)/$(basename $(1)): $(BUILD)/$(1:.c=.o) $(call helpers,$(1)) \
     $(call nomain,services/$(notdir $(patsubst %/,%,$(dir $(1))))) \
     $(call nomain,tools/$(notdir $(patsubst %/,%,$(dir $(1))))) $(LIB)
 	$$(Q)$$(LINK) -o $$@ $$^ $$(PKG_L) $$(shell pkg-config --libs check)
