@@ -1,78 +1,7 @@
+/* The getters; reading is in json_read.c, writing in json_write.c. */
 #include "common/json.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-#define JSON_DEPTH_MAX 64
-
-/* Nesting is counted before the parser recurses into it. Text that is not JSON may be counted
- * wrongly, which does not matter: the parser refuses it. */
-static bool depth_ok(const char *text, size_t len)
-{
-	int depth = 0;
-
-	for (size_t i = 0; i < len; i++) {
-		switch (text[i]) {
-		case '"':
-			for (i++; i < len && text[i] != '"'; i++)
-				if (text[i] == '\\')
-					i++;
-			break;
-		case '{':
-		case '[':
-			if (++depth > JSON_DEPTH_MAX)
-				return false;
-			break;
-		case '}':
-		case ']':
-			depth--;
-			break;
-		default:
-			break;
-		}
-	}
-	return true;
-}
-
-json_t *json_parse(const char *text, size_t len, struct error *err)
-{
-	json_error_t why;
-	json_t *value;
-
-	/* The parser would take a NUL for the end and not look at what follows. */
-	if (memchr(text, '\0', len)) {
-		err_set(err, ERR_REJECTED, "JSON has a NUL byte");
-		return NULL;
-	}
-	if (!depth_ok(text, len)) {
-		err_set(err, ERR_REJECTED, "JSON is nested deeper than %d", JSON_DEPTH_MAX);
-		return NULL;
-	}
-	value = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
-	if (!value)
-		err_set(err, ERR_REJECTED, "JSON at byte %d: %s", why.position, why.text);
-	return value;
-}
-
-static int add_piece(const char *piece, size_t len, void *arg)
-{
-	strbuf_add(arg, piece, len);
-	return 0;
-}
-
-void json_add(struct strbuf *b, const json_t *value)
-{
-	if (!value || json_dump_callback(value, add_piece, b, JSON_COMPACT | JSON_ENCODE_ANY) != 0)
-		strbuf_adds(b, "null");
-}
-
-char *json_text(const json_t *value, size_t *len)
-{
-	struct strbuf b = {0};
-
-	json_add(&b, value);
-	return strbuf_detach(&b, len);
-}
 
 static int wrong_type(const char *name, const char *wanted, struct error *err)
 {

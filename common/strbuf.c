@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/textscan.h"
+
 static void *must(void *p)
 {
 	if (!p) {
@@ -150,42 +152,6 @@ void strbuf_addf(struct strbuf *b, const char *fmt, ...)
 	va_end(ap);
 }
 
-#define ONES  (UINT64_C(0x0101010101010101))
-#define HIGHS (UINT64_C(0x8080808080808080))
-
-/* Bytes that RFC 8259 section 7 wants escaped: below 0x20, '"' and '\\'. The classic "has a byte
- * less than n" and "has a zero byte" tests (Warren, Hacker's Delight, 6-1), exact as a yes or no
- * for the whole word. */
-static inline int word_is_safe(uint64_t w)
-{
-	uint64_t quote = w ^ (ONES * '"');
-	uint64_t slash = w ^ (ONES * '\\');
-	uint64_t hit =
-	    ((w - ONES * 0x20) & ~w) | ((quote - ONES) & ~quote) | ((slash - ONES) & ~slash);
-
-	return !(hit & HIGHS);
-}
-
-static inline int byte_is_safe(unsigned char c)
-{
-	return c >= 0x20 && c != '"' && c != '\\';
-}
-
-/* Length of the run at the front that needs no escape. */
-static size_t safe_run(const char *text, size_t len)
-{
-	size_t i = 0;
-
-	for (uint64_t w; i + 8 <= len; i += 8) {
-		memcpy(&w, text + i, 8);
-		if (!word_is_safe(w))
-			break;
-	}
-	while (i < len && byte_is_safe((unsigned char)text[i]))
-		i++;
-	return i;
-}
-
 static void add_escaped(struct strbuf *b, unsigned char c)
 {
 	static const char hex[] = "0123456789abcdef";
@@ -206,7 +172,7 @@ void strbuf_add_jsonn(struct strbuf *b, const char *text, size_t len)
 	strbuf_reserve(b, len + 2);
 	strbuf_addc(b, '"');
 	for (size_t i = 0; i < len;) {
-		size_t run = safe_run(text + i, len - i);
+		size_t run = textscan_plain(text + i, len - i, NULL);
 
 		strbuf_add(b, text + i, run);
 		i += run;

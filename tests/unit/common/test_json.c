@@ -79,6 +79,112 @@ START_TEST(bad_values_are_refused)
 }
 END_TEST
 
+/* Read, written: what comes out. */
+START_TEST(values_are_written_shortest)
+{
+	static const struct {
+		const char *in, *out;
+	} cases[] = {
+	    {"0.1", "0.1"},
+	    {"0.30000000000000004", "0.30000000000000004"},
+	    {"3.0", "3.0"},
+	    {"1e3", "1000.0"},
+	    {"-2.50", "-2.5"},
+	    {"1E400", NULL},
+	    {"1e-400", "0.0"},
+	    {"1e+22", "1e+22"},
+	    {"-0", "0"},
+	    {"-0.0", "-0.0"},
+	    {"9223372036854775807", "9223372036854775807"},
+	    {"-9223372036854775808", "-9223372036854775808"},
+	    {"9223372036854775808", NULL},
+	    {"-9223372036854775809", NULL},
+	    {"18446744073709551616", NULL},
+	    {"\"\\u0041\\u00e9\\u20AC\\ud83d\\ude00\"",
+	     "\"A\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\""},
+	    {"\"\\/\\b\\f\\n\\r\\t\\\\\\\"\"", "\"/\\b\\f\\n\\r\\t\\\\\\\"\""},
+	    {"\"a\\u001fb\"", "\"a\\u001fb\""},
+	    {"{\"a\\u0062\":1,\"\":{}}", "{\"ab\":1,\"\":{}}"},
+	    {"{\"ab\":1,\"a\\u0062\":1}", NULL},
+	    {"[ 1 ,\t[ ] , { } ]", "[1,[],{}]"},
+	    {"\"\\udc00\\ud800\"", NULL},
+	    {"\"\\ud800\\u0041\"", NULL},
+	    {"\"\\ud83d", NULL},
+	    {"\"\\u12\"", NULL},
+	    {"1.", NULL},
+	    {".5", NULL},
+	    {"1e", NULL},
+	    {"1e+", NULL},
+	    {"-", NULL},
+	    {"{\"a\"}", NULL},
+	    {"{a:1}", NULL},
+	    {"{,}", NULL},
+	    {"[1 2]", NULL},
+	    {"\xef\xbb\xbf{}", NULL}, /* a byte order mark: RFC 8259, 8.1 */
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		json_t *value = parse(cases[i].in, NULL);
+		char *out = value ? json_text(value, NULL) : NULL;
+
+		ck_assert_msg(cases[i].out ? out && !strcmp(out, cases[i].out) : !out, "%s: %s",
+			      cases[i].in, out ? out : "refused");
+		free(out);
+		json_decref(value);
+	}
+}
+END_TEST
+
+START_TEST(long_names_and_numbers)
+{
+	struct strbuf b = {0};
+	json_t *value;
+
+	strbuf_adds(&b, "{\"\\n");
+	for (int i = 0; i < 500; i++)
+		strbuf_addc(&b, 'k');
+	strbuf_adds(&b, "\":0.");
+	for (int i = 0; i < 500; i++)
+		strbuf_addc(&b, '5');
+	strbuf_addc(&b, '}');
+	value = json_parse(b.data, b.len, NULL);
+	ck_assert_uint_eq(json_object_size(value), 1);
+	ck_assert_double_eq_tol(json_real_value(json_object_iter_value(json_object_iter(value))),
+				5.0 / 9, 1e-15);
+	ck_assert_uint_eq(json_object_iter_key_len(json_object_iter(value)), 501);
+	json_decref(value);
+	strbuf_done(&b);
+}
+END_TEST
+
+/* A value that holds itself is written as deep as a bound says, not for ever. */
+START_TEST(a_ring_is_cut)
+{
+	json_t *outer = json_array(), *inner = json_array();
+	struct strbuf b = {0};
+
+	json_array_append(outer, inner);
+	json_array_append(inner, outer);
+	json_add(&b, outer);
+	ck_assert_ptr_nonnull(strstr(strbuf_str(&b), "[[[null]]]"));
+	strbuf_done(&b);
+	json_array_clear(inner);
+	json_decref(inner);
+	json_decref(outer);
+}
+END_TEST
+
+START_TEST(errors_say_where)
+{
+	struct error err = {0};
+
+	ck_assert_ptr_null(parse("{\"a\": tru}", &err));
+	ck_assert_str_eq(err.msg, "JSON at byte 6: not a JSON value");
+	ck_assert_ptr_null(json_parse(NULL, 0, &err));
+	ck_assert_str_eq(err.msg, "JSON at byte 0: the end where a value should be");
+}
+END_TEST
+
 START_TEST(only_len_bytes_are_read)
 {
 	json_t *value = json_parse("123456", 3, NULL);
@@ -239,7 +345,8 @@ START_TEST(getters_take_what_is_no_object)
 }
 END_TEST
 
-RUN_TESTS("json", good_values_are_read, bad_values_are_refused, only_len_bytes_are_read,
+RUN_TESTS("json", good_values_are_read, bad_values_are_refused, values_are_written_shortest,
+	  long_names_and_numbers, a_ring_is_cut, errors_say_where, only_len_bytes_are_read,
 	  depth_is_bounded, brackets_in_strings_are_not_depth, text_is_compact_and_keeps_order,
 	  text_members, integer_and_boolean_members, unknown_members,
 	  getters_take_what_is_no_object)
