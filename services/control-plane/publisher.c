@@ -1,0 +1,510 @@
+#include "services/control-plane/publisher.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/json.h"
+#include "common/log.h"
+#include "common/migrate.h"
+#include "common/names.h"
+#include "common/pg.h"
+#include "common/strbuf.h"
+#include "services/control-plane/db.h"
+#include "services/control-plane/registry.h"
+#include "services/control-plane/snapshot.h"
+
+#define BATCH          64 /* rows in flight to the bucket */
+#define PUT_TIMEOUT_MS 5000
+#define TURN_MS        1000 /* without any news: look for the lock, count the outbox */
+#define RETRY_MS       500  /* after a failure */
+#define RECONCILE_MS   60000
+#define PRUNE_MS       600000
+#define WAIT_STEP_MS   200 /* a waiter looks itself, should it miss the news */
+#define STOP_MS        3000
+
+struct publisher {
+	struct publisher_conf conf;
+	char *dsn;
+	pthread_t thread;
+	int wake; /* eventfd */
+	atomic_bool stopping, bus_up, told, leader;
+	pthread_mutex_t lock; /* conn for interruption, news */
+	pthread_cond_t cond;
+	uint64_t news; /* counts each time that rows were marked */
+	PGconn *conn;
+	bool migrated;
+	int64_t reconciled_ms, pruned_ms; /* 0: never under this leadership */
+	struct metric *m_leader, *m_depth, *m_published, *m_failed, *m_reconciles, *m_repaired;
+	struct histogram *m_latency;
+};
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+void publisher_wake(struct publisher *p)
+{
+	/* Fails only when the counter is full, and then it wakes anyway. */
+	ssize_t n = write(p->wake, &(uint64_t){1}, sizeof(uint64_t));
+	(void)n;
+}
+
+void publisher_bus(struct publisher *p, bool connected)
+{
+	atomic_store(&p->bus_up, connected);
+	publisher_wake(p);
+}
+
+void publisher_bucket_told(struct publisher *p)
+{
+	atomic_store(&p->told, true);
+	publisher_wake(p);
+}
+
+bool publisher_leads(struct publisher *p)
+{
+	return atomic_load(&p->leader);
+}
+
+static void tell_news(struct publisher *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->news++;
+	pthread_cond_broadcast(&p->cond);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* --- the outbox -------------------------------------------------------------------------- */
+
+static int count_outbox(struct publisher *p, struct error *err)
+{
+	PGresult *res = pg_query(p->conn,
+				 "SELECT count(*) FROM control.config_outbox"
+				 " WHERE published_at IS NULL",
+				 0, NULL, err);
+	if (!res)
+		return -1;
+	metric_set(p->m_depth, pg_int(res, 0, 0));
+	PQclear(res);
+	return 0;
+}
+
+/* Marks the first n rows of a batch: in one statement with the news for the other control-planes.
+ */
+static int mark(struct publisher *p, const PGresult *rows, size_t n, struct error *err)
+{
+	struct strbuf ids = {0};
+	strbuf_addc(&ids, '{');
+	for (size_t i = 0; i < n; i++)
+		strbuf_addf(&ids, "%s%s", i ? "," : "", pg_text(rows, (int)i, 0));
+	strbuf_addc(&ids, '}');
+	PGresult *res =
+	    pg_query(p->conn,
+		     "UPDATE control.config_outbox SET published_at = clock_timestamp()"
+		     " WHERE id = ANY ($1::bigint[])"
+		     " RETURNING (extract(epoch FROM published_at - created_at) * 1000000)::int8,"
+		     " pg_notify('penstock_published', '')",
+		     1, (const char *[]){strbuf_str(&ids)}, err);
+	strbuf_done(&ids);
+	if (!res)
+		return -1;
+	for (int i = 0; i < PQntuples(res); i++)
+		histogram_observe_us(p->m_latency, pg_int(res, i, 0));
+	metric_add(p->m_published, PQntuples(res));
+	PQclear(res);
+	tell_news(p);
+	return 0;
+}
+
+/* One batch. 1: there may be more; 0: all is out; -1: try again later. */
+static int drain_batch(struct publisher *p, struct error *err)
+{
+	struct bridge_entry entries[BATCH];
+	struct pg_int8 limit = pg_int8(BATCH);
+	PGresult *rows = pg_query(p->conn,
+				  "SELECT id, key, document FROM control.config_outbox"
+				  " WHERE published_at IS NULL ORDER BY id LIMIT $1",
+				  1, (const char *[]){limit.text}, err);
+	if (!rows)
+		return -1;
+	size_t n = (size_t)PQntuples(rows);
+	for (size_t i = 0; i < n; i++)
+		entries[i] =
+		    (struct bridge_entry){pg_text(rows, (int)i, 1), pg_text(rows, (int)i, 2)};
+	size_t good = bridge_put(p->conf.bridge, BUCKET_CONFIG, entries, n, PUT_TIMEOUT_MS);
+	int rc = n == BATCH;
+	if (good && mark(p, rows, good, err))
+		rc = -1;
+	PQclear(rows);
+	/* Those behind the first failure are sent again too, so the last word on a key is the
+	 * newest. */
+	if (good < n && rc >= 0) {
+		metric_add(p->m_failed, (int64_t)(n - good));
+		rc =
+		    err_set(err, ERR_TRANSIENT, "the bucket %s did not acknowledge", BUCKET_CONFIG);
+	}
+	return rc;
+}
+
+static int drain(struct publisher *p, struct error *err)
+{
+	int rc;
+	while ((rc = drain_batch(p, err)) > 0 && !atomic_load(&p->stopping))
+		;
+	return rc < 0 ? -1 : 0;
+}
+
+static int prune(struct publisher *p, struct error *err)
+{
+	p->pruned_ms = now_ms();
+	return pg_run(p->conn,
+		      "DELETE FROM control.config_outbox WHERE id IN (SELECT id"
+		      " FROM control.config_outbox WHERE published_at < now() - interval '1 day'"
+		      " LIMIT 10000)",
+		      0, NULL, NULL, err);
+}
+
+/* --- the whole bucket -------------------------------------------------------------------- */
+
+struct repair {
+	struct publisher *p;
+	struct bridge_entry entries[BATCH];
+	size_t n, done;
+};
+
+static int flush_repair(struct repair *r, struct error *err)
+{
+	size_t n = r->n;
+	r->n = 0;
+	if (bridge_put(r->p->conf.bridge, BUCKET_CONFIG, r->entries, n, PUT_TIMEOUT_MS) < n)
+		return err_set(err, ERR_TRANSIENT, "the bucket %s did not acknowledge",
+			       BUCKET_CONFIG);
+	r->done += n;
+	return 0;
+}
+
+/* key and document must live until the next flush. */
+static int repair(struct repair *r, const char *key, const char *document, struct error *err)
+{
+	r->entries[r->n++] = (struct bridge_entry){key, document};
+	return r->n == BATCH ? flush_repair(r, err) : 0;
+}
+
+static int repair_all(struct repair *r, json_t *wanted, char **present, struct error *err)
+{
+	struct mirror *mirror = r->p->conf.mirror;
+	const char *key;
+	json_t *text;
+	for (char **k = present; *k; k++)
+		if (registry_key_known(*k) && !json_object_get(wanted, *k) &&
+		    repair(r, *k, NULL, err))
+			return -1;
+	json_object_foreach(
+	    wanted, key,
+	    text) if (!mirror_has(mirror, key, json_string_value(text), json_string_length(text)) &&
+		      repair(r, key, json_string_value(text), err)) return -1;
+	return flush_repair(r, err);
+}
+
+/* The snapshot is read after the list of keys: a key that is in the bucket was committed before, so
+ * one that is not in the snapshot is really gone. Only this thread publishes, so nothing newer than
+ * the snapshot is overwritten: it is still in the outbox. */
+static int reconcile(struct publisher *p, struct error *err)
+{
+	struct repair r = {.p = p};
+	int64_t start = now_ms();
+	atomic_store(&p->told, false);
+	char **present = mirror_keys(p->conf.mirror);
+	json_t *wanted = snapshot_read(p->conn, err);
+	int rc = wanted ? repair_all(&r, wanted, present, err) : -1;
+	if (r.done)
+		log_at(LOG_INFO, "bucket repaired", LOG_S("bucket", BUCKET_CONFIG),
+		       LOG_I("keys", r.done), LOG_I("documents", json_object_size(wanted)),
+		       LOG_I("ms", now_ms() - start));
+	metric_add(p->m_reconciles, 1);
+	metric_add(p->m_repaired, (int64_t)r.done);
+	for (char **k = present; *k; k++)
+		free(*k);
+	free(present);
+	json_decref(wanted);
+	if (rc)
+		atomic_store(&p->told, true);
+	else
+		p->reconciled_ms = now_ms();
+	return rc;
+}
+
+/* --- leadership -------------------------------------------------------------------------- */
+
+static void lead(struct publisher *p, bool leader)
+{
+	if (atomic_exchange(&p->leader, leader) == leader)
+		return;
+	p->reconciled_ms = p->pruned_ms = 0;
+	metric_set(p->m_leader, leader);
+	log_at(LOG_INFO, leader ? "publishes the configuration" : "does not publish any more");
+}
+
+/* A session's lock: it goes with the connection, so there are never two who hold it. */
+static int try_lead(struct publisher *p, struct error *err)
+{
+	if (atomic_load(&p->leader))
+		return 0;
+	PGresult *res = pg_query(p->conn, "SELECT pg_try_advisory_lock(7365998, 1)", 0, NULL, err);
+	if (!res)
+		return -1;
+	lead(p, pg_bool(res, 0, 0));
+	PQclear(res);
+	return 0;
+}
+
+/* The bucket itself may be gone, with the broker's data. */
+static int ensure(struct publisher *p, struct error *err)
+{
+	enum bus_result made =
+	    bridge_ensure(p->conf.bridge, BUCKET_CONFIG, p->conf.replicas, PUT_TIMEOUT_MS);
+	if (made != BUS_OK)
+		return err_set(err, ERR_TRANSIENT, "the bucket %s cannot be made: %s",
+			       BUCKET_CONFIG, bus_result_name(made));
+	return 0;
+}
+
+static int publish(struct publisher *p, struct error *err)
+{
+	if (!atomic_load(&p->bus_up) || !mirror_ready(p->conf.mirror))
+		return 0;
+	bool due = !p->reconciled_ms || atomic_load(&p->told) ||
+		   now_ms() - p->reconciled_ms >= RECONCILE_MS;
+	if (due && ensure(p, err))
+		return -1;
+	if (drain(p, err)) {
+		p->reconciled_ms = 0; /* look first whether the bucket is there at all */
+		return -1;
+	}
+	return due ? reconcile(p, err) : 0;
+}
+
+/* --- the thread -------------------------------------------------------------------------- */
+
+static void set_conn(struct publisher *p, PGconn *conn)
+{
+	pthread_mutex_lock(&p->lock);
+	PGconn *old = p->conn;
+	p->conn = conn;
+	pthread_mutex_unlock(&p->lock);
+	if (old)
+		PQfinish(old);
+}
+
+static int connect_database(struct publisher *p, struct error *err)
+{
+	if (p->conn)
+		return 0;
+	PGconn *conn = db_connect(p->dsn, err);
+	if (!conn)
+		return -1;
+	set_conn(p, conn);
+	/* Migrations may take their time. */
+	if (!p->migrated &&
+	    (pg_exec(conn, "SET statement_timeout = 0; SET lock_timeout = 0", err) ||
+	     migrate_run(conn, penstock_migrations, err)))
+		return -1;
+	p->migrated = true;
+	/* A mark that is lost with a crash of the server is only a document that is sent twice. */
+	if (pg_exec(conn,
+		    "SET statement_timeout = '30s'; SET synchronous_commit = off;"
+		    "LISTEN penstock_config; LISTEN penstock_published",
+		    err))
+		return -1;
+	p->conf.database(p->conf.arg, true);
+	return 0;
+}
+
+static int turn(struct publisher *p, struct error *err)
+{
+	if (connect_database(p, err) || try_lead(p, err) ||
+	    (atomic_load(&p->leader) && publish(p, err)) || count_outbox(p, err))
+		return -1;
+	if (atomic_load(&p->leader) && now_ms() - p->pruned_ms >= PRUNE_MS)
+		return prune(p, err);
+	return 0;
+}
+
+/* Until something happens: a wake, a notification, or timeout_ms. */
+static void wait_for_work(struct publisher *p, int timeout_ms)
+{
+	struct pollfd fds[2] = {{.fd = p->wake, .events = POLLIN},
+				{.fd = p->conn ? PQsocket(p->conn) : -1, .events = POLLIN}};
+	uint64_t count;
+	if (poll(fds, 2, timeout_ms) > 0 && fds[0].revents)
+		if (read(p->wake, &count, sizeof(count)) < 0 && errno != EAGAIN)
+			return;
+	bool marked = false;
+	if (p->conn && PQconsumeInput(p->conn)) {
+		for (PGnotify *n; (n = PQnotifies(p->conn)); PQfreemem(n))
+			marked |= !strcmp(n->relname, "penstock_published");
+	}
+	if (marked)
+		tell_news(p);
+}
+
+static void failed(struct publisher *p, const struct error *err)
+{
+	if (err->code == ERR_FATAL) {
+		log_at(LOG_ERROR, "cannot go on", LOG_S("error", err->msg));
+		p->conf.fatal(p->conf.arg);
+	} else {
+		log_at(LOG_WARN, "configuration is not published", LOG_S("error", err->msg));
+	}
+	if (p->conn && !pg_alive(p->conn)) {
+		set_conn(p, NULL);
+		lead(p, false);
+	}
+	if (!p->conn)
+		p->conf.database(p->conf.arg, false);
+	else
+		pg_rollback(p->conn);
+}
+
+static void *run(void *arg)
+{
+	struct publisher *p = arg;
+	while (!atomic_load(&p->stopping)) {
+		struct error err = {0};
+		if (!turn(p, &err)) {
+			wait_for_work(p, TURN_MS);
+			continue;
+		}
+		if (atomic_load(&p->stopping))
+			break;
+		failed(p, &err);
+		/* Not woken by more work: what failed just now will fail again. */
+		struct timespec until;
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		int64_t at = now_ms() + RETRY_MS;
+		while (!atomic_load(&p->stopping) && now_ms() < at)
+			wait_for_work(p, (int)(at - now_ms()) + 1);
+	}
+	set_conn(p, NULL);
+	return NULL;
+}
+
+static void make_metrics(struct publisher *p)
+{
+	struct metrics *m = p->conf.metrics;
+	p->m_leader = metrics_gauge(m, "penstock_control_leader", NULL,
+				    "1 if this process publishes the configuration");
+	p->m_depth = metrics_gauge(m, "penstock_control_outbox_depth", NULL,
+				   "changes that are not in the bucket yet");
+	p->m_published = metrics_counter(m, "penstock_control_published_total", NULL,
+					 "changes that the bucket acknowledged");
+	p->m_failed =
+	    metrics_counter(m, "penstock_control_publish_failures_total", NULL,
+			    "changes that the bucket did not acknowledge and that are sent again");
+	p->m_reconciles = metrics_counter(m, "penstock_control_reconciles_total", NULL,
+					  "comparisons of the whole bucket with PostgreSQL");
+	p->m_repaired = metrics_counter(m, "penstock_control_repaired_keys_total", NULL,
+					"keys of the bucket that a comparison put right");
+	p->m_latency = metrics_histogram(m, "penstock_control_publish_seconds", NULL,
+					 "from a change's commit to the bucket's acknowledgement");
+}
+
+struct publisher *publisher_start(const struct publisher_conf *conf, struct error *err)
+{
+	struct publisher *p = xcalloc(1, sizeof(*p));
+	pthread_condattr_t attr;
+	p->conf = *conf;
+	p->dsn = xstrdup(conf->dsn);
+	p->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&p->cond, &attr);
+	pthread_condattr_destroy(&attr);
+	pthread_mutex_init(&p->lock, NULL);
+	make_metrics(p);
+	if (p->wake >= 0 && !pthread_create(&p->thread, NULL, run, p))
+		return p;
+	err_set(err, ERR_FATAL, "cannot start the publisher: %s", strerror(errno));
+	if (p->wake >= 0)
+		close(p->wake);
+	pthread_cond_destroy(&p->cond);
+	pthread_mutex_destroy(&p->lock);
+	free(p->dsn);
+	free(p);
+	return NULL;
+}
+
+void publisher_stop(struct publisher *p)
+{
+	if (!p)
+		return;
+	struct timespec until;
+	atomic_store(&p->stopping, true);
+	publisher_wake(p);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += STOP_MS / 1000;
+	if (pthread_timedjoin_np(p->thread, NULL, &until) != 0) {
+		/* It waits for a server that does not answer. */
+		pthread_mutex_lock(&p->lock);
+		pg_interrupt(p->conn);
+		pthread_mutex_unlock(&p->lock);
+		pthread_join(p->thread, NULL);
+	}
+	close(p->wake);
+	pthread_cond_destroy(&p->cond);
+	pthread_mutex_destroy(&p->lock);
+	free(p->dsn);
+	free(p);
+}
+
+/* --- those who wait ---------------------------------------------------------------------- */
+
+/* A row that was pruned was published. */
+static bool is_published(PGconn *conn, int64_t id)
+{
+	struct error err;
+	struct pg_int8 row = pg_int8(id);
+	PGresult *res = pg_query(
+	    conn,
+	    "SELECT 1 FROM control.config_outbox WHERE id = $1::bigint AND published_at IS NULL", 1,
+	    (const char *[]){row.text}, &err);
+	bool done = res && PQntuples(res) == 0;
+	PQclear(res);
+	return done;
+}
+
+static void wait_news(struct publisher *p, uint64_t *seen, int64_t until)
+{
+	struct timespec at = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
+	pthread_mutex_lock(&p->lock);
+	while (p->news == *seen && !pthread_cond_timedwait(&p->cond, &p->lock, &at))
+		;
+	*seen = p->news;
+	pthread_mutex_unlock(&p->lock);
+}
+
+bool publisher_wait(struct publisher *p, PGconn *conn, int64_t id, int timeout_ms)
+{
+	int64_t deadline = now_ms() + timeout_ms;
+	pthread_mutex_lock(&p->lock);
+	uint64_t seen = p->news;
+	pthread_mutex_unlock(&p->lock);
+	publisher_wake(p);
+	while (!is_published(conn, id)) {
+		int64_t now = now_ms();
+		if (now >= deadline || !atomic_load(&p->bus_up) || atomic_load(&p->stopping))
+			return false;
+		wait_news(p, &seen, now + WAIT_STEP_MS < deadline ? now + WAIT_STEP_MS : deadline);
+	}
+	return true;
+}

@@ -1,0 +1,105 @@
+/* GET of one thing and of a list, for every kind that is a row in PostgreSQL. */
+#include <string.h>
+
+#include "common/json.h"
+#include "common/pg.h"
+#include "services/control-plane/api.h"
+#include "services/control-plane/db.h"
+
+#define PAGE_SIZE     100
+#define PAGE_SIZE_MAX 1000
+
+static size_t id_values(const struct call *call, const char **values)
+{
+	for (size_t i = 0; i < call->ids.n; i++)
+		values[i] = call->ids.id[i];
+	return call->ids.n;
+}
+
+static PGresult *query(struct call *call, const char *sql, size_t n, const char *const *values)
+{
+	struct error err;
+	PGconn *conn = db_take(call->api->pool, &err);
+	PGresult *res = conn ? pg_query(conn, sql, (int)n, values, &err) : NULL;
+	if (conn)
+		db_give(call->api->pool, conn);
+	if (!res)
+		call_error(call, &err);
+	return res;
+}
+
+void call_get_or(struct call *call, const char *sql, const char *what, json_t *(*otherwise)(void))
+{
+	const char *values[ROUTE_IDS];
+	PGresult *res = query(call, sql, id_values(call, values), values);
+	if (!res)
+		return;
+	if (PQntuples(res) == 0) {
+		call_fail(call, 404, "not_found", "no such %s", what);
+	} else {
+		const char *text = pg_text(res, 0, 0);
+		json_t *doc = text ? json_parse(text, strlen(text), NULL) : otherwise();
+		call_doc(call, 200, doc);
+		json_decref(doc);
+	}
+	PQclear(res);
+}
+
+void call_get(struct call *call, const char *sql, const char *what)
+{
+	call_get_or(call, sql, what, json_null);
+}
+
+static int parent_exists(struct call *call, const char *sql)
+{
+	const char *values[ROUTE_IDS];
+	PGresult *res = query(call, sql, id_values(call, values), values);
+	if (!res)
+		return -1;
+	bool there = PQntuples(res) > 0;
+	PQclear(res);
+	return there ? 0
+		     : call_fail(call, 404, "not_found", "what the list belongs to does not exist");
+}
+
+static void answer_list(struct call *call, const char *list, const PGresult *res, int64_t size)
+{
+	json_t *items = json_array(), *next = json_null();
+	for (int row = 0; row < PQntuples(res) && row < size; row++) {
+		const char *text = pg_text(res, row, 1);
+		json_array_append_new(items, json_parse(text, strlen(text), NULL));
+	}
+	if (PQntuples(res) > size) {
+		char token[PAGE_TOKEN_MAX];
+		page_token_make(list, pg_text(res, (int)size - 1, 0), token);
+		next = json_string(token);
+	}
+	call_value(call, json_pack("{soso}", "items", items, "next_page_token", next));
+}
+
+void call_list(struct call *call, const char *list, const char *sql, const char *parent)
+{
+	const char *values[ROUTE_IDS + 2], *token = call_query(call, "page_token");
+	char last[ROUTE_ID_MAX + 1];
+	int64_t size = PAGE_SIZE;
+	struct error err;
+	if (call_query_int(call, "page_size", 1, PAGE_SIZE_MAX, &size))
+		return;
+	if (token && *token && page_token_read(token, list, last, &err)) {
+		call_bad_query(call, &err);
+		return;
+	}
+	bool first = !token || !*token;
+	if (first && parent && parent_exists(call, parent))
+		return;
+	/* One more than asked for: its presence says that there is a next page. */
+	struct pg_int8 limit = pg_int8(size + 1);
+	size_t n = id_values(call, values);
+	values[n] = first ? NULL : last;
+	values[n + 1] = limit.text;
+	PGresult *res = query(call, sql, n + 2, values);
+	if (!res)
+		return;
+	answer_list(call, list, res, size);
+	PQclear(res);
+}

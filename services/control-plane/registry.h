@@ -1,0 +1,78 @@
+/* The core of the control-plane: what a valid document is, what it looks like with its defaults
+ * filled in, its ETag, and the documents of the bucket pen_config that are made from it
+ * (docs/internals.md).
+ *
+ * Pure: no I/O, no clock, no randomness. Threads: any.
+ * All functions that return json_t return a new reference, or NULL with *err: ERR_REJECTED for a
+ * document that is not valid (the message names the member), ERR_CONFLICT for one that contradicts
+ * what is there. Members that only the plane sets (created_at, version, tenant, …) may be present
+ * in an input, so that what was read can be written back: identities must agree with the path,
+ * times and status of keys are ignored. */
+#ifndef PENSTOCK_CONTROL_REGISTRY_H
+#define PENSTOCK_CONTROL_REGISTRY_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+
+#define REGISTRY_VERSION_MAX 1000000
+/* A bucket's value is one message: below the broker's default of 1 MiB. */
+#define REGISTRY_DOCUMENT_MAX (768 * 1024)
+#define REGISTRY_KEY_MAX      400 /* the longest key of the bucket, NUL included */
+
+/* --- documents of the operators' API ------------------------------------------------------- */
+
+/* id NULL: the document must have one. */
+json_t *registry_tenant(const json_t *in, const char *id, struct error *err);
+json_t *registry_tenant_status(const json_t *tenant, const char *status);
+json_t *registry_limits(const json_t *in, struct error *err);
+json_t *registry_limits_default(void);
+/* created_us: now, or of the key that is replaced. */
+json_t *registry_key(const json_t *in, const char *id, const char *tenant, int64_t created_us,
+		     struct error *err);
+json_t *registry_key_revoked(const json_t *key, int64_t now_us);
+/* class: what the type is already, NULL for a new one. A different class is ERR_CONFLICT. */
+json_t *registry_version(const json_t *in, const char *tenant, const char *type, unsigned version,
+			 const char *class, struct error *err);
+/* Same type, class and schema: only the state may differ between two writes of one version. */
+bool registry_version_same(const json_t *a, const json_t *b);
+/* name NULL: the document must have one. */
+json_t *registry_model(const json_t *in, const char *name, struct error *err);
+json_t *registry_pipeline(const json_t *in, const char *name, unsigned version, struct error *err);
+/* Names of the models that a document needs: a pipeline's stages, a model's fallbacks; each once.
+ */
+json_t *registry_models_of(const json_t *doc);
+json_t *registry_operator(const json_t *in, const char *id, int64_t created_us, struct error *err);
+
+/* --- documents of the bucket --------------------------------------------------------------- */
+
+json_t *registry_catalog_tenant(const json_t *tenant, const json_t *limits);
+json_t *registry_catalog_key(const json_t *key, const char *hash);
+/* versions: array of a type's version documents. NULL when there are none: the key is deleted. */
+json_t *registry_catalog_type(const char *tenant, const char *type, const char *class,
+			      const json_t *versions);
+/* A model's and a pipeline version's document are the API's own. */
+
+void registry_key_tenant(const char *tenant, char out[REGISTRY_KEY_MAX]);
+void registry_key_key(const char *id, char out[REGISTRY_KEY_MAX]);
+void registry_key_type(const char *tenant, const char *type, char out[REGISTRY_KEY_MAX]);
+void registry_key_model(const char *name, char out[REGISTRY_KEY_MAX]);
+void registry_key_pipeline(const char *name, unsigned version, char out[REGISTRY_KEY_MAX]);
+/* A key of the kinds above. Others in the bucket belong to a newer version and are left alone. */
+bool registry_key_known(const char *key);
+
+/* --- helpers ------------------------------------------------------------------------------- */
+
+/* RFC 7396. */
+json_t *registry_merge(const json_t *target, const json_t *patch);
+
+#define ETAG_LEN 18
+/* Strong ETag, quotes included: the first 64 bits of SHA-256 of the compact text. */
+void registry_etag(const json_t *doc, char out[ETAG_LEN + 1]);
+/* RFC 3339, any offset; false if it is none. */
+bool registry_time(const char *text, int64_t *wall_us);
+
+#endif

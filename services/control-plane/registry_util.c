@@ -1,0 +1,198 @@
+#include "services/control-plane/registry_util.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/ids.h"
+#include "services/control-plane/registry.h"
+
+int registry_object(const json_t *in, const char *what, struct error *err)
+{
+	if (!json_is_object(in))
+		return err_set(err, ERR_REJECTED, "%s must be a JSON object", what);
+	return 0;
+}
+
+int registry_same_text(const json_t *in, const char *member, const char *value, struct error *err)
+{
+	const char *text;
+	if (json_get_text(in, member, false, &text, err))
+		return -1;
+	if (text && strcmp(text, value) != 0)
+		return err_set(err, ERR_REJECTED, "%s: must be \"%s\" as in the path, or absent",
+			       member, value);
+	return 0;
+}
+
+int registry_same_int(const json_t *in, const char *member, int64_t value, struct error *err)
+{
+	int64_t n = value;
+	if (json_get_int(in, member, false, INT64_MIN, INT64_MAX, &n, err))
+		return -1;
+	if (n != value)
+		return err_set(err, ERR_REJECTED, "%s: must be %lld as in the path, or absent",
+			       member, (long long)value);
+	return 0;
+}
+
+int registry_copy_text(json_t *doc, const json_t *in, const char *member, size_t max,
+		       const char *dflt, struct error *err)
+{
+	const char *text;
+	if (json_get_text(in, member, false, &text, err))
+		return -1;
+	if (text && strlen(text) > max)
+		return err_set(err, ERR_REJECTED, "%s: longer than %zu bytes", member, max);
+	if (!text)
+		text = dflt;
+	if (text)
+		json_object_set_new(doc, member, json_string(text));
+	return 0;
+}
+
+int registry_copy_word(json_t *doc, const json_t *in, const char *member, const char *const *words,
+		       struct error *err)
+{
+	const char *text;
+	if (json_get_text(in, member, false, &text, err))
+		return -1;
+	if (!text)
+		text = words[0];
+	struct strbuf known = {0};
+	for (size_t i = 0; words[i]; i++) {
+		if (!strcmp(words[i], text)) {
+			strbuf_done(&known);
+			json_object_set_new(doc, member, json_string(text));
+			return 0;
+		}
+		strbuf_addf(&known, "%s%s", i ? ", " : "", words[i]);
+	}
+	err_set(err, ERR_REJECTED, "%s: must be one of %s", member, strbuf_str(&known));
+	strbuf_done(&known);
+	return -1;
+}
+
+int registry_copy_int(json_t *doc, const json_t *in, const char *member, int64_t min, int64_t max,
+		      int64_t dflt, struct error *err)
+{
+	int64_t n = dflt;
+	if (json_get_int(in, member, false, min, max, &n, err))
+		return -1;
+	json_object_set_new(doc, member, json_integer(n));
+	return 0;
+}
+
+bool registry_has_text(const json_t *array, const char *text)
+{
+	size_t i;
+	json_t *item;
+	json_array_foreach((json_t *)array, i,
+			   item) if (json_is_string(item) &&
+				     !strcmp(json_string_value(item), text)) return true;
+	return false;
+}
+
+json_t *registry_merge(const json_t *target, const json_t *patch)
+{
+	if (!json_is_object(patch))
+		return json_deep_copy(patch);
+	json_t *out = json_is_object(target) ? json_copy((json_t *)target) : json_object();
+	const char *name;
+	json_t *value;
+	json_object_foreach((json_t *)patch, name, value)
+	{
+		if (json_is_null(value))
+			json_object_del(out, name);
+		else
+			json_object_set_new(out, name,
+					    registry_merge(json_object_get(out, name), value));
+	}
+	return out;
+}
+
+void registry_etag(const json_t *doc, char out[ETAG_LEN + 1])
+{
+	size_t len;
+	char hex[65], *text = json_text(doc, &len);
+	sha256_hex(text, len, hex);
+	free(text);
+	snprintf(out, ETAG_LEN + 1, "\"%.16s\"", hex);
+}
+
+/* Days since 1970 of a date of the Gregorian calendar. Source: "chrono-Compatible Low-Level Date
+ * Algorithms", Howard Hinnant, days_from_civil. */
+static int64_t days_of(int64_t y, int64_t m, int64_t d)
+{
+	y -= m <= 2;
+	int64_t era = (y >= 0 ? y : y - 399) / 400;
+	int64_t yoe = y - era * 400;
+	int64_t doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
+	int64_t doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
+	return era * 146097 + doe - 719468;
+}
+
+static bool digits(const char **p, int n, int64_t *out)
+{
+	*out = 0;
+	for (int i = 0; i < n; i++, (*p)++) {
+		if (!isdigit((unsigned char)**p))
+			return false;
+		*out = *out * 10 + (**p - '0');
+	}
+	return true;
+}
+
+static bool one_of(const char **p, const char *chars)
+{
+	if (!**p || !strchr(chars, **p))
+		return false;
+	(*p)++;
+	return true;
+}
+
+/* ".123456789": microseconds, further digits are cut off. */
+static bool fraction(const char **p, int64_t *us)
+{
+	*us = 0;
+	if (!one_of(p, "."))
+		return true;
+	if (!isdigit((unsigned char)**p))
+		return false;
+	for (int64_t unit = 100000; isdigit((unsigned char)**p); (*p)++, unit /= 10)
+		*us += (**p - '0') * unit;
+	return true;
+}
+
+static bool offset_minutes(const char **p, int64_t *minutes)
+{
+	int64_t hour, minute, sign = **p == '-' ? -1 : 1;
+	*minutes = 0;
+	if (one_of(p, "Zz"))
+		return true;
+	if (!one_of(p, "+-") || !digits(p, 2, &hour) || !one_of(p, ":") || !digits(p, 2, &minute) ||
+	    hour > 23 || minute > 59)
+		return false;
+	*minutes = sign * (hour * 60 + minute);
+	return true;
+}
+
+bool registry_time(const char *text, int64_t *wall_us)
+{
+	static const int month_days[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+	const char *p = text;
+	int64_t y, mo, d, h, mi, s, us, zone;
+	if (!digits(&p, 4, &y) || !one_of(&p, "-") || !digits(&p, 2, &mo) || !one_of(&p, "-") ||
+	    !digits(&p, 2, &d) || !one_of(&p, "Tt ") || !digits(&p, 2, &h) || !one_of(&p, ":") ||
+	    !digits(&p, 2, &mi) || !one_of(&p, ":") || !digits(&p, 2, &s) || !fraction(&p, &us) ||
+	    !offset_minutes(&p, &zone) || *p)
+		return false;
+	bool leap = (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
+	if (mo < 1 || mo > 12 || d < 1 || d > month_days[mo - 1] || (mo == 2 && d == 29 && !leap) ||
+	    h > 23 || mi > 59 || s > 60)
+		return false;
+	int64_t seconds = days_of(y, mo, d) * 86400 + h * 3600 + mi * 60 + s - zone * 60;
+	*wall_us = seconds * 1000000 + us;
+	return true;
+}

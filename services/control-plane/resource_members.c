@@ -1,0 +1,28 @@
+/* /v1/members, /v1/edges, /v1/workers: who is alive, from the member list. */
+#include "services/control-plane/bridge.h"
+#include "services/control-plane/resources.h"
+
+static void list(struct call *call, const char *service)
+{
+	json_t *items = call->api->bridge ? bridge_members(call->api->bridge, service) : NULL;
+	if (!items)
+		call_fail(call, 503, "unavailable", "the list of members is not known yet");
+	else
+		call_value(call,
+			   json_pack("{soso}", "items", items, "next_page_token", json_null()));
+}
+
+void members_list(struct call *call)
+{
+	list(call, NULL);
+}
+
+void edges_list(struct call *call)
+{
+	list(call, "edge");
+}
+
+void workers_list(struct call *call)
+{
+	list(call, "worker");
+}

@@ -1,0 +1,62 @@
+/* The handlers of api_routes, one file for each kind of thing. Threads: as api_handle(). */
+#ifndef PENSTOCK_CONTROL_RESOURCES_H
+#define PENSTOCK_CONTROL_RESOURCES_H
+
+#include "services/control-plane/api.h"
+
+void tenants_list(struct call *call);
+void tenants_post(struct call *call);
+void tenant_get(struct call *call);
+void tenant_put(struct call *call);
+void tenant_patch(struct call *call);
+void tenant_delete(struct call *call);
+void tenant_suspend(struct call *call);
+void tenant_resume(struct call *call);
+
+void limits_get(struct call *call);
+void limits_put(struct call *call);
+void limits_patch(struct call *call);
+
+void keys_list(struct call *call);
+void keys_post(struct call *call);
+void key_get(struct call *call);
+void key_delete(struct call *call);
+
+void types_list(struct call *call);
+void versions_list(struct call *call);
+void versions_post(struct call *call);
+void version_get(struct call *call);
+void version_put(struct call *call);
+void version_patch(struct call *call);
+void version_delete(struct call *call);
+
+void models_list(struct call *call);
+void models_post(struct call *call);
+void model_get(struct call *call);
+void model_put(struct call *call);
+void model_patch(struct call *call);
+void model_delete(struct call *call);
+
+void pipelines_list(struct call *call);
+void pipeline_versions_list(struct call *call);
+void pipeline_versions_post(struct call *call);
+void pipeline_get(struct call *call);
+void pipeline_put(struct call *call);
+void pipeline_delete(struct call *call);
+
+void operators_list(struct call *call);
+void operators_post(struct call *call);
+void operator_get(struct call *call);
+void operator_delete(struct call *call);
+
+void audit_list(struct call *call);
+
+void events_list(struct call *call);
+void event_timeline(struct call *call);
+void task_get(struct call *call);
+
+void members_list(struct call *call);
+void edges_list(struct call *call);
+void workers_list(struct call *call);
+
+#endif
