@@ -72,6 +72,7 @@ static enum MHD_Result answer_metrics(struct admin *admin, struct MHD_Connection
 	struct strbuf body = {0};
 
 	metrics_text(admin->metrics, &body);
+	metrics_process_text(&body);
 	return answer(conn, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", &body);
 }
 

@@ -44,5 +44,7 @@ static inline int64_t metric_get(struct metric *g)
 void histogram_observe_us(struct histogram *h, int64_t us);
 
 void metrics_text(struct metrics *m, struct strbuf *out);
+/* penstock_process_*: resident and heap bytes, descriptors, CPU seconds, read now. Any thread. */
+void metrics_process_text(struct strbuf *out);
 
 #endif

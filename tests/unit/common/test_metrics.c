@@ -1,6 +1,7 @@
 /* The text of the metrics, and the admin port over a real socket. */
 #include <curl/curl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/admin.h"
@@ -42,6 +43,18 @@ static void expect_line(const struct strbuf *text, const char *line)
 
 	ck_assert_msg(at && (at == text->data || at[-1] == '\n') && at[strlen(line)] == '\n',
 		      "no line '%s' in\n%s", line, strbuf_str(text));
+}
+
+/* The sample of this name, without labels, is more than least. */
+static void expect_above(const struct strbuf *text, const char *name, double least)
+{
+	char start[80];
+	const char *at;
+
+	snprintf(start, sizeof(start), "\n%s ", name);
+	at = strstr(strbuf_str(text), start);
+	ck_assert_msg(at, "no %s in\n%s", name, strbuf_str(text));
+	ck_assert_double_gt(strtod(at + strlen(start), NULL), least);
 }
 
 START_TEST(histogram_counts_up_to_each_bound)
@@ -178,6 +191,10 @@ START_TEST(admin_answers)
 	ck_assert_int_eq(r.status, 200);
 	ck_assert_str_eq(r.type, "text/plain; version=0.0.4; charset=utf-8");
 	expect_line(&r.body, "penstock_x_total 3");
+	expect_above(&r.body, "penstock_process_resident_bytes", 100000);
+	expect_above(&r.body, "penstock_process_heap_bytes", -1);
+	expect_above(&r.body, "penstock_process_open_fds", 3);
+	expect_above(&r.body, "penstock_process_cpu_seconds_total", 0);
 	strbuf_done(&r.body);
 	r = ask(port, "POST", "/livez", "a body that nobody wants");
 	ck_assert_int_eq(r.status, 405);
