@@ -1,0 +1,471 @@
+#include "services/edge/http.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/rng.h"
+#include "common/ws.h"
+#include "services/edge/command.h"
+#include "services/edge/problem.h"
+
+#define BACKLOG           4096
+#define CONNECTION_MEMORY 16384 /* request line and headers */
+#define NO_ALLOW          64
+
+struct http {
+	struct edge *edge;
+	struct MHD_Daemon *daemon;
+	int port;
+	_Atomic int active;
+	pthread_mutex_t lock; /* what is below */
+	bool refusing;
+	int waiting; /* suspended, at the hub */
+	struct rng rng;
+};
+
+struct edge *call_edge(const struct call *c)
+{
+	return c->http->edge;
+}
+
+/* --- the answer --------------------------------------------------------------------------- */
+
+static void finish(struct call *c)
+{
+	c->answered = true;
+	if (!c->waiting)
+		return;
+	c->waiting = false;
+	pthread_mutex_lock(&c->http->lock);
+	c->http->waiting--;
+	pthread_mutex_unlock(&c->http->lock);
+	MHD_resume_connection(c->connection); /* c is libmicrohttpd's again */
+}
+
+void call_reply(struct call *c, unsigned status)
+{
+	c->status = status;
+	c->type = "application/json";
+	finish(c);
+}
+
+void call_problem(struct call *c, const struct frame_error *e)
+{
+	c->status = problem_status(e->code);
+	c->type = "application/problem+json";
+	c->retry_after_ms = e->retry_after_ms;
+	strbuf_reset(&c->body);
+	problem_add(&c->body, c->status, e, c->trace);
+	finish(c);
+}
+
+void call_refuse(struct call *c, const char *code, const char *message)
+{
+	struct frame_error e = {.code = code, .message = message};
+
+	if (!strcmp(code, "unavailable") || !strcmp(code, "overloaded")) {
+		e.temporary = true;
+		e.retry_after_ms = 1000;
+	}
+	call_problem(c, &e);
+}
+
+static enum MHD_Result send_answer(struct call *c)
+{
+	struct MHD_Response *r = c->upgrade;
+	enum MHD_Result rc;
+	char text[16];
+	size_t len;
+	char *body;
+
+	metric_add(call_edge(c)->stats.http[c->status / 100 % 6], 1);
+	if (r) {
+		rc = MHD_queue_response(c->connection, MHD_HTTP_SWITCHING_PROTOCOLS, r);
+		MHD_destroy_response(r);
+		c->upgrade = NULL;
+		return rc;
+	}
+	body = strbuf_detach(&c->body, &len);
+	r = MHD_create_response_from_buffer(len, body, MHD_RESPMEM_MUST_FREE);
+	MHD_add_response_header(r, "Content-Type", c->type);
+	MHD_add_response_header(r, "traceparent", c->trace);
+	if (c->allow)
+		MHD_add_response_header(r, "Allow", c->allow);
+	if (c->status == MHD_HTTP_UNAUTHORIZED)
+		MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
+	if (c->status == MHD_HTTP_UPGRADE_REQUIRED) {
+		/* No Upgrade header: libmicrohttpd keeps that for answers of 101. */
+		MHD_add_response_header(r, "Sec-WebSocket-Version", "13");
+	}
+	if (c->retry_after_ms) {
+		snprintf(text, sizeof(text), "%u", (c->retry_after_ms + 999) / 1000);
+		MHD_add_response_header(r, "Retry-After", text);
+	}
+	rc = MHD_queue_response(c->connection, c->status, r);
+	MHD_destroy_response(r);
+	return rc;
+}
+
+/* --- the request -------------------------------------------------------------------------- */
+
+const char *call_query(const struct call *c, const char *name)
+{
+	return MHD_lookup_connection_value(c->connection, MHD_GET_ARGUMENT_KIND, name);
+}
+
+const char *call_header(const struct call *c, const char *name)
+{
+	return MHD_lookup_connection_value(c->connection, MHD_HEADER_KIND, name);
+}
+
+char *call_token(const struct call *c)
+{
+	const char *header = call_header(c, "Authorization");
+	const char *token = NULL;
+
+	if (header && !strncasecmp(header, "Bearer ", 7))
+		token = header + 7 + strspn(header + 7, " ");
+	else if (!header)
+		token = call_query(c, "access_token");
+	return token && *token && strlen(token) <= TOKEN_MAX ? xstrdup(token) : NULL;
+}
+
+/* Does the path fit? What stands for {} is copied to param. */
+static bool fits(const char *pattern, const char *path, char *param, size_t cap)
+{
+	const char *hole = strstr(pattern, "{}");
+	size_t before, n;
+
+	if (!hole)
+		return !strcmp(pattern, path);
+	before = (size_t)(hole - pattern);
+	if (strncmp(pattern, path, before))
+		return false;
+	n = strcspn(path + before, "/");
+	if (n == 0 || n >= cap || strcmp(path + before + n, hole + 2))
+		return false;
+	memcpy(param, path + before, n);
+	param[n] = 0;
+	return true;
+}
+
+/* 404, or 405 with the methods that the path has. */
+static void no_route(struct call *c, const char *allow)
+{
+	if (!*allow) {
+		call_refuse(c, "not_found", "there is nothing here");
+		return;
+	}
+	c->allow = allow;
+	call_refuse(c, "method_not_allowed", "the path has other methods");
+}
+
+static void find_route(struct call *c, const char *method, const char *path)
+{
+	static const struct route *const all[] = {http_routes_events, http_routes_tasks,
+						  http_routes_ws};
+	/* At most two methods share a path; the texts must outlive the call. */
+	const char *first = NULL, *second = NULL;
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		for (const struct route *r = all[i]; r->method; r++) {
+			if (!fits(r->path, path, c->param, sizeof(c->param)))
+				continue;
+			if (!strcmp(r->method, method)) {
+				c->route = r;
+				return;
+			}
+			*(first ? &second : &first) = r->method;
+		}
+	}
+	if (second)
+		no_route(c, !strcmp(first, "GET") && !strcmp(second, "DELETE") ? "GET, DELETE"
+									       : first);
+	else
+		no_route(c, first ? first : "");
+}
+
+static struct call *call_new(struct http *http, struct MHD_Connection *connection)
+{
+	struct call *c = xcalloc(1, sizeof(*c));
+	const char *parent;
+
+	c->http = http;
+	c->connection = connection;
+	parent = call_header(c, "traceparent");
+	pthread_mutex_lock(&http->lock);
+	trace_child(&http->rng, parent, c->trace);
+	pthread_mutex_unlock(&http->lock);
+	atomic_fetch_add(&http->active, 1);
+	return c;
+}
+
+static void call_free(struct call *c)
+{
+	if (c->upgrade)
+		MHD_destroy_response(c->upgrade);
+	if (c->token)
+		explicit_bzero(c->token, strlen(c->token));
+	free(c->token);
+	strbuf_done(&c->body);
+	atomic_fetch_sub(&c->http->active, 1);
+	free(c);
+}
+
+/* --- at the hub --------------------------------------------------------------------------- */
+
+static void on_auth(struct request *base)
+{
+	struct call *c = base->arg;
+
+	switch (c->auth.result) {
+	case AUTH_OK:
+		break;
+	case AUTH_BAD:
+		call_refuse(c, "unauthenticated", "the token is not valid");
+		return;
+	case AUTH_SUSPENDED:
+		call_refuse(c, "forbidden", "the tenant is suspended");
+		return;
+	case AUTH_NOT_READY:
+		call_refuse(c, "unavailable", "this edge is not ready");
+		return;
+	}
+	if (c->bad)
+		call_refuse(c, c->why.code, c->why.message);
+	else if ((c->auth.who.scopes & c->route->scope) != c->route->scope)
+		call_refuse(c, "forbidden", "the key may not do this");
+	else
+		c->route->run(c);
+}
+
+/* Suspends it and asks the hub who it is. False: the edge is stopping. */
+static bool go_to_hub(struct call *c)
+{
+	bool refusing;
+
+	pthread_mutex_lock(&c->http->lock);
+	refusing = c->http->refusing;
+	c->http->waiting += !refusing;
+	pthread_mutex_unlock(&c->http->lock);
+	if (refusing) {
+		call_refuse(c, "unavailable", "this edge is stopping");
+		return false;
+	}
+	c->waiting = true;
+	c->auth.base.done = on_auth;
+	c->auth.base.arg = c;
+	c->auth.token = call_token(c);
+	MHD_suspend_connection(c->connection);
+	hub_auth(call_edge(c)->hub, &c->auth);
+	return true;
+}
+
+static void on_command(struct request *base)
+{
+	struct call *c = base->arg;
+	struct command_answer a;
+
+	edge_command_end(call_edge(c));
+	command_answer(c->command.reply, c->command.reply_len, &a);
+	free(c->command.data);
+	free(c->command.reply);
+	strbuf_reset(&c->body);
+	if (a.accepted) {
+		frames_accepted_body(&c->body, &a.ok);
+		command_answer_done(&a);
+		call_reply(c, MHD_HTTP_ACCEPTED);
+		return;
+	}
+	/* The texts are needed until the problem is written, and c is not ours once it is. */
+	c->answered = false;
+	{
+		const struct frame_error e = a.refused;
+
+		c->status = problem_status(e.code);
+		c->type = "application/problem+json";
+		c->retry_after_ms = e.retry_after_ms;
+		problem_add(&c->body, c->status, &e, c->trace);
+	}
+	command_answer_done(&a);
+	finish(c);
+}
+
+void call_command(struct call *c, enum command_kind kind)
+{
+	struct edge *edge = call_edge(c);
+	struct id id;
+
+	if (!edge_command_begin(edge)) {
+		call_refuse(c, "overloaded", "too many commands are under way here");
+		return;
+	}
+	pthread_mutex_lock(&c->http->lock);
+	id = id_new(&c->http->rng, loop_wall_us(edge_loop(edge)));
+	pthread_mutex_unlock(&c->http->lock);
+	c->command.base.done = on_command;
+	c->command.base.arg = c;
+	c->command.kind = kind;
+	c->command.part = part_of(c->auth.who.tenant, (unsigned)edge->conf->common.parts);
+	c->command.data = command_pack(&c->msg,
+				       &(struct command_from){.id = id.text,
+							      .session = "",
+							      .tenant = c->auth.who.tenant,
+							      .principal = c->auth.who.id,
+							      .edge = edge->conf->common.instance,
+							      .trace = c->trace},
+				       &c->command.len);
+	hub_command_here(edge->hub, &c->command);
+}
+
+/* --- libmicrohttpd ------------------------------------------------------------------------ */
+
+static bool is_json_type(const char *type)
+{
+	size_t n = type ? strcspn(type, "; \t") : 0;
+
+	return !type || (n == 16 && !strncasecmp(type, "application/json", n));
+}
+
+static bool too_long(const struct call *c, size_t more)
+{
+	const char *length = call_header(c, "Content-Length");
+	size_t max = (size_t)call_edge(c)->conf->task_bytes + 4096;
+
+	return c->body.len + more > max || (length && strtoull(length, NULL, 10) > max);
+}
+
+static void begin(struct call *c)
+{
+	c->begun = true;
+	if (c->body.len && !is_json_type(call_header(c, "Content-Type"))) {
+		call_refuse(c, "unsupported_media_type", "the body must be application/json");
+		return;
+	}
+	c->bad = c->route->read(c) != 0;
+	if (!c->answered && c->route->run)
+		go_to_hub(c);
+	else if (!c->answered)
+		call_refuse(c, c->why.code, c->why.message);
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *path,
+				  const char *method, const char *version, const char *data,
+				  size_t *len, void **state)
+{
+	struct call *c = *state;
+
+	(void)version;
+	if (!c) {
+		*state = c = call_new(cls, connection);
+		find_route(c, method, path);
+		if (!c->answered && too_long(c, 0))
+			call_refuse(c, "too_large", "the body is longer than the limit");
+		/* Refused before its body was read: libmicrohttpd ends such a connection after the
+		 * answer. */
+		return c->answered ? send_answer(c) : MHD_YES;
+	}
+	if (*len) {
+		if (!c->answered && too_long(c, *len))
+			call_refuse(c, "too_large", "the body is longer than the limit");
+		if (!c->answered)
+			strbuf_add(&c->body, data, *len);
+		*len = 0;
+		return MHD_YES;
+	}
+	if (!c->begun && !c->answered)
+		begin(c);
+	if (c->waiting)
+		return MHD_YES;
+	return send_answer(c);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *connection, void **state,
+			 enum MHD_RequestTerminationCode why)
+{
+	(void)cls;
+	(void)connection;
+	(void)why;
+	if (*state)
+		call_free(*state);
+	*state = NULL;
+}
+
+static void *on_uri(void *cls, const char *uri, struct MHD_Connection *connection)
+{
+	(void)cls;
+	(void)uri;
+	(void)connection;
+	return NULL;
+}
+
+struct http *http_open(struct edge *edge, struct error *err)
+{
+	const struct edge_conf *conf = edge->conf;
+	struct http *http = xcalloc(1, sizeof(*http));
+	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons((uint16_t)conf->port)};
+	const union MHD_DaemonInfo *info;
+	unsigned flags =
+	    MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE;
+
+	http->edge = edge;
+	pthread_mutex_init(&http->lock, NULL);
+	rng_seed_os(&http->rng);
+	if (inet_pton(AF_INET, conf->addr, &addr.sin_addr) != 1) {
+		err_set(err, ERR_FATAL, "PENSTOCK_EDGE_ADDR: %s is no IPv4 address", conf->addr);
+		http_close(http);
+		return NULL;
+	}
+	http->daemon = MHD_start_daemon(
+	    flags, 0, NULL, NULL, on_request, http, MHD_OPTION_SOCK_ADDR, &addr,
+	    MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_URI_LOG_CALLBACK, on_uri,
+	    NULL, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)conf->http_timeout_s,
+	    MHD_OPTION_LISTEN_BACKLOG_SIZE, (unsigned)BACKLOG, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+	    (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_LIMIT, (unsigned)16384,
+	    MHD_OPTION_THREAD_POOL_SIZE,
+	    (unsigned)(conf->http_threads > 1 ? conf->http_threads : 0), MHD_OPTION_END);
+	info = http->daemon ? MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_BIND_PORT) : NULL;
+	if (!info) {
+		err_set(err, ERR_FATAL, "cannot listen on %s:%lld", conf->addr,
+			(long long)conf->port);
+		http_close(http);
+		return NULL;
+	}
+	http->port = info->port;
+	return http;
+}
+
+int http_port(const struct http *http)
+{
+	return http->port;
+}
+
+int http_active(struct http *http)
+{
+	return atomic_load(&http->active);
+}
+
+int http_refuse(struct http *http)
+{
+	int waiting;
+
+	pthread_mutex_lock(&http->lock);
+	http->refusing = true;
+	waiting = http->waiting;
+	pthread_mutex_unlock(&http->lock);
+	return waiting;
+}
+
+void http_close(struct http *http)
+{
+	if (!http)
+		return;
+	if (http->daemon)
+		MHD_stop_daemon(http->daemon);
+	pthread_mutex_destroy(&http->lock);
+	free(http);
+}

@@ -1,0 +1,147 @@
+/* GET /v1/ws, the WebSocket handshake (RFC 6455, 4.2), and GET /v1/locate. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/log.h"
+#include "common/ws.h"
+#include "services/edge/http.h"
+#include "services/edge/reactor.h"
+
+#define SUBPROTOCOL "penstock.v1.json"
+
+/* Is word one of the comma separated tokens? */
+static bool has_token(const char *list, const char *word, bool exact)
+{
+	size_t len = strlen(word);
+
+	while (list && *list) {
+		size_t n;
+
+		list += strspn(list, " \t,");
+		n = strcspn(list, " \t,");
+		if (n == len && !(exact ? strncmp(list, word, n) : strncasecmp(list, word, n)))
+			return true;
+		list += n;
+	}
+	return false;
+}
+
+/* 16 bytes in base64 (4.1): 22 characters and two equals signs. */
+static bool valid_key(const char *key)
+{
+	static const char alphabet[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+	return key && strlen(key) == 24 && strspn(key, alphabet) == 22 && !strcmp(key + 22, "==");
+}
+
+struct offers {
+	bool any, ours;
+};
+
+static enum MHD_Result look_at_offer(void *cls, enum MHD_ValueKind kind, const char *key,
+				     const char *value)
+{
+	struct offers *o = cls;
+
+	(void)kind;
+	if (value && !strcasecmp(key, "Sec-WebSocket-Protocol")) {
+		o->any = true;
+		o->ours |= has_token(value, SUBPROTOCOL, true);
+	}
+	return MHD_YES;
+}
+
+static int check_handshake(struct call *c, struct offers *offers)
+{
+	struct edge *edge = call_edge(c);
+	const char *version = call_header(c, "Sec-WebSocket-Version");
+
+	if (!has_token(call_header(c, "Upgrade"), "websocket", false) ||
+	    !has_token(call_header(c, "Connection"), "upgrade", false))
+		return client_refuse(&c->why, "upgrade_required",
+				     "this is the door for WebSockets");
+	if (!version || strcmp(version, "13"))
+		return client_refuse(&c->why, "upgrade_required", "only version 13 is spoken");
+	if (!valid_key(call_header(c, "Sec-WebSocket-Key")))
+		return client_refuse(&c->why, "bad_request", "Sec-WebSocket-Key is not valid");
+	MHD_get_connection_values(c->connection, MHD_HEADER_KIND, look_at_offer, offers);
+	if (offers->any && !offers->ours)
+		return client_refuse(&c->why, "bad_request", "the subprotocol is " SUBPROTOCOL);
+	if (atomic_load(&edge->draining))
+		return client_refuse(&c->why, "unavailable", "this edge is stopping");
+	if (!atomic_load(&edge->serving))
+		return client_refuse(&c->why, "unavailable", "this edge is not ready");
+	if (atomic_load(&edge->connections) >= edge->conf->connections)
+		return client_refuse(&c->why, "overloaded",
+				     "this edge has as many connections as it may have");
+	return 0;
+}
+
+/* The socket is doubled and goes to a reactor; closing libmicrohttpd's own makes it forget the
+ * connection and all its memory at once, and does not end the TCP connection. */
+static void on_upgrade(void *cls, struct MHD_Connection *connection, void *state, const char *extra,
+		       size_t extra_len, MHD_socket sock, struct MHD_UpgradeResponseHandle *handle)
+{
+	struct call *c = cls;
+	struct edge *edge = call_edge(c);
+	int fd = fcntl(sock, F_DUPFD_CLOEXEC, 0);
+
+	(void)connection;
+	(void)state;
+	if (fd < 0) {
+		log_at(LOG_ERROR, "cannot take over a connection", LOG_S("error", strerror(errno)));
+	} else {
+		unsigned i = atomic_fetch_add(&edge->next_reactor, 1) % edge->n_reactors;
+
+		(void)fcntl(fd, F_SETFL, O_NONBLOCK);
+		atomic_fetch_add(&edge->connections, 1);
+		reactor_accept(edge->reactors[i], fd, c->token, extra, extra_len);
+		c->token = NULL;
+	}
+	MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
+}
+
+static int read_ws(struct call *c)
+{
+	struct offers offers = {false, false};
+	char accept[29];
+
+	if (check_handshake(c, &offers)) {
+		call_refuse(c, c->why.code, c->why.message);
+		return -1;
+	}
+	c->token = call_token(c);
+	ws_accept(call_header(c, "Sec-WebSocket-Key"), accept);
+	c->upgrade = MHD_create_response_for_upgrade(on_upgrade, c);
+	MHD_add_response_header(c->upgrade, "Upgrade", "websocket");
+	MHD_add_response_header(c->upgrade, "Sec-WebSocket-Accept", accept);
+	if (offers.ours)
+		MHD_add_response_header(c->upgrade, "Sec-WebSocket-Protocol", SUBPROTOCOL);
+	call_reply(c, MHD_HTTP_SWITCHING_PROTOCOLS);
+	return 0;
+}
+
+static int read_locate(struct call *c)
+{
+	const struct edge *edge = call_edge(c);
+
+	strbuf_adds(&c->body, "{\"edge\":");
+	strbuf_add_json(&c->body, edge->conf->common.instance);
+	strbuf_adds(&c->body, ",\"url\":");
+	strbuf_add_json(&c->body, edge->url);
+	strbuf_adds(&c->body, ",\"region\":");
+	strbuf_add_json(&c->body, edge->conf->region);
+	strbuf_addc(&c->body, '}');
+	call_reply(c, MHD_HTTP_OK);
+	return 0;
+}
+
+const struct route http_routes_ws[] = {
+    {"GET", "/v1/ws", read_ws, NULL, 0},
+    {"GET", "/v1/locate", read_locate, NULL, 0},
+    {NULL, NULL, NULL, NULL, 0},
+};

@@ -1,0 +1,56 @@
+/* The hub: the one thread that talks to the bus. Configuration, members, one subscription for each
+ * channel that has local subscribers; each live message is decoded once, encoded once and posted
+ * once to each reactor that wants it.
+ *
+ * Threads: hub_…() that take a request or a topic may be called by any thread and post; the rest is
+ * the hub's own. */
+#ifndef PENSTOCK_EDGE_HUB_H
+#define PENSTOCK_EDGE_HUB_H
+
+#include "services/edge/edge.h"
+#include "services/edge/request.h"
+
+struct topic;
+
+/* One frame for one reactor's subscribers of a channel. */
+struct delivery {
+	struct topic *topic;
+	struct frame *frame; /* one reference */
+};
+
+/* All that a turn of the hub gathered for a reactor. */
+struct batch {
+	struct loop_post post;
+	struct reactor *reactor;
+	size_t n, cap;
+	struct delivery items[];
+};
+
+struct hub *hub_open(struct edge *edge, edge_bus_fn *open_bus, void *arg, struct error *err);
+int hub_start(struct hub *hub, struct error *err) MUST_CHECK; /* when the reactors are there */
+struct loop *hub_loop(struct hub *hub);
+void hub_free(struct hub *hub); /* all reactors have stopped; NULL is fine */
+
+/* --- any thread */
+void hub_auth(struct hub *hub, struct auth_request *r);
+void hub_command(struct hub *hub, struct command_request *r);
+void hub_locate(struct hub *hub, struct locate_request *r);
+void hub_fetch(struct hub *hub, struct fetch_request *r);
+void hub_task(struct hub *hub, struct task_request *r);
+/* The topic gets live frames from now on, and topic_located(); until hub_detach() is answered by
+ * topic_detached(). */
+void hub_attach(struct hub *hub, struct topic *topic);
+void hub_detach(struct hub *hub, struct topic *topic);
+
+/* --- the hub's thread, for requests that go on there (HTTP) */
+void hub_command_here(struct hub *hub, struct command_request *r);
+void hub_fetch_here(struct hub *hub, struct fetch_request *r);
+void hub_task_here(struct hub *hub, struct task_request *r);
+/* The URL of another live edge, or of this one; owned by the caller. */
+char *hub_elsewhere(struct hub *hub);
+/* The stop: no member any more; later: the bus is flushed and closed, whatever waits for it is
+ * answered by "unavailable", and so is all that is asked from then on. */
+void hub_leave(struct hub *hub);
+void hub_hang_up(struct hub *hub);
+
+#endif

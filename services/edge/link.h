@@ -1,0 +1,21 @@
+/* One subscription of one connection: from the topic's position on, or first through the log up to
+ * the topic's stream. Threads: the reactor's. See topic.h for the picture. */
+#ifndef PENSTOCK_EDGE_LINK_H
+#define PENSTOCK_EDGE_LINK_H
+
+#include "services/edge/topic.h"
+
+/* The topic's position is known, or could not be found out. */
+void link_begin(struct link *link);
+/* Holds a live item while the link reads the log; takes its own reference. */
+void link_hold(struct link *link, struct out_ref *ref);
+/* A page could not be read some time ago. */
+void link_retry(struct link *link);
+
+/* topic.c, for links */
+uint64_t topic_pos(const struct topic *t);
+void topic_left(struct topic *t); /* a subscriber is gone */
+struct fetch_request *topic_fetch_new(struct topic *t, uint64_t after, uint64_t until);
+struct locate_request *topic_locate_new(struct topic *t);
+
+#endif
