@@ -1,0 +1,177 @@
+/* What DESIGN section 9 promises, held against the database, the streams and what the clients were
+ * told. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/cluster.h"
+
+static bool terminal(const char *type)
+{
+	return strcmp(type, "task.completed") == 0 || strcmp(type, "task.failed") == 0 ||
+	       strcmp(type, "task.cancelled") == 0 || strcmp(type, "task.expired") == 0;
+}
+
+static bool on_task(const struct memdb_row *row, const char *task)
+{
+	return strncmp(row->channel, "task.", 5) == 0 && strcmp(row->channel + 5, task) == 0;
+}
+
+static bool task_ended(const struct memdb *db, const char *task)
+{
+	for (size_t i = 0; i < db->n; i++)
+		if (on_task(&db->rows[i], task) && terminal(db->rows[i].type))
+			return true;
+	return false;
+}
+
+/* Every task that is in the log has its end there. */
+static bool all_ended(const struct memdb *db)
+{
+	for (size_t i = 0; i < db->n; i++)
+		if (strcmp(db->rows[i].type, "task.accepted") == 0 &&
+		    !task_ended(db, db->rows[i].channel + 5))
+			return false;
+	return true;
+}
+
+bool check_settled(struct cluster *c)
+{
+	for (int i = 0; i < SIM_CLIENTS; i++)
+		if (!client_idle(&c->clients[i]))
+			return false;
+	cluster_look(c);
+	return c->db.position == c->last_seq && c->queued == 0 && all_ended(&c->db);
+}
+
+/* Acknowledged = stored, once, where it was said to be, under its own tenant. */
+static void check_promise(struct cluster *c, const struct client *cl, const struct op *op)
+{
+	const struct promise *p = &op->promise;
+	size_t found = 0;
+
+	if (!op->accepted) {
+		cluster_fail(c, "operation %s was never accepted", op->key);
+		return;
+	}
+	for (size_t i = 0; i < c->db.n; i++) {
+		const struct memdb_row *row = &c->db.rows[i];
+
+		if (strcmp(row->id, p->event_id) != 0)
+			continue;
+		found++;
+		if (row->seq != p->offset || strcmp(row->tenant, cl->tenant) != 0 ||
+		    (op->kind == OP_PUBLISH && strcmp(row->channel, cl->channel) != 0) ||
+		    (op->kind == OP_TASK && !on_task(row, p->task)))
+			cluster_fail(c, "event %s of %s was promised at %llu and is %s at %llu",
+				     p->event_id, op->key, (unsigned long long)p->offset,
+				     row->channel, (unsigned long long)row->seq);
+	}
+	if (found != 1)
+		cluster_fail(c, "event %s of %s is stored %zu times", p->event_id, op->key, found);
+	if (op->kind == OP_TASK && !task_ended(&c->db, p->task))
+		cluster_fail(c, "task %s of %s has no end", p->task, op->key);
+}
+
+/* What a client did one after the other stands in that order. */
+static void check_order(struct cluster *c, const struct client *cl)
+{
+	uint64_t last = 0;
+
+	for (int i = 0; i < SIM_OPS; i++) {
+		const struct op *op = &cl->ops[i];
+
+		if (op->kind != OP_PUBLISH || !op->accepted)
+			continue;
+		/* Accepted late by a repeat is still after what was accepted before it was first
+		 * sent. */
+		if (op->promise.offset <= last)
+			cluster_fail(c, "%s is at %llu, behind its predecessor at %llu", op->key,
+				     (unsigned long long)op->promise.offset,
+				     (unsigned long long)last);
+		last = op->promise.offset;
+	}
+}
+
+/* One key, one event: no two rows of one tenant with the same key on the same kind of thing. */
+static void check_keys(struct cluster *c)
+{
+	for (size_t i = 0; i < c->db.n; i++)
+		for (size_t j = i + 1; j < c->db.n; j++) {
+			const struct memdb_row *a = &c->db.rows[i], *b = &c->db.rows[j];
+
+			if (strcmp(a->id, b->id) == 0)
+				cluster_fail(c, "event %s is stored at %llu and %llu", a->id,
+					     (unsigned long long)a->seq,
+					     (unsigned long long)b->seq);
+			if (a->key[0] && strcmp(a->key, b->key) == 0 &&
+			    strcmp(a->tenant, b->tenant) == 0 && strcmp(a->type, b->type) == 0)
+				cluster_fail(c, "key %s made two events", a->key);
+		}
+}
+
+static size_t count(const struct cluster *c, const char *task, const char *type, const char *stage)
+{
+	size_t n = 0;
+	char member[64];
+
+	snprintf(member, sizeof(member), "\"stage\":\"%s\"", stage ? stage : "");
+	for (size_t i = 0; i < c->db.n; i++) {
+		const struct memdb_row *row = &c->db.rows[i];
+
+		if (on_task(row, task) && strcmp(row->type, type) == 0 &&
+		    (!stage || strstr(row->data, member)))
+			n++;
+	}
+	return n;
+}
+
+/* A stage completes at most once, a task is accepted once and ends once, and nothing follows its
+ * end. */
+static void check_task(struct cluster *c, const char *task)
+{
+	static const char *const stages[] = {"a", "b", "c", "d"};
+	bool ended = false, completed = count(c, task, "task.completed", NULL) > 0;
+
+	if (count(c, task, "task.accepted", NULL) != 1)
+		cluster_fail(c, "task %s was accepted %zu times", task,
+			     count(c, task, "task.accepted", NULL));
+	for (size_t i = 0; i < 4; i++) {
+		size_t n = count(c, task, "task.stage.completed", stages[i]);
+
+		if (n > 1 || (completed && n != 1))
+			cluster_fail(c, "stage %s of task %s completed %zu times", stages[i], task,
+				     n);
+	}
+	for (size_t i = 0; i < c->db.n; i++) {
+		const struct memdb_row *row = &c->db.rows[i];
+
+		if (!on_task(row, task))
+			continue;
+		if (ended)
+			cluster_fail(c, "%s at %llu follows the end of task %s", row->type,
+				     (unsigned long long)row->seq, task);
+		ended = ended || terminal(row->type);
+	}
+}
+
+void check_promises(struct cluster *c)
+{
+	/* Nothing was trimmed and no id is older than the dedupe window: every message is a row. */
+	if (c->db.n != c->last_seq || c->db.poison)
+		cluster_fail(c, "%llu messages, %zu rows, %zu of them poison",
+			     (unsigned long long)c->last_seq, c->db.n, c->db.poison);
+	for (size_t i = 0; i < c->db.n; i++)
+		if (c->db.rows[i].seq != i + 1)
+			cluster_fail(c, "row %zu has sequence %llu", i,
+				     (unsigned long long)c->db.rows[i].seq);
+	for (int i = 0; i < SIM_CLIENTS; i++) {
+		for (int j = 0; j < SIM_OPS; j++)
+			check_promise(c, &c->clients[i], &c->clients[i].ops[j]);
+		check_order(c, &c->clients[i]);
+	}
+	check_keys(c);
+	for (size_t i = 0; i < c->db.n; i++)
+		if (strcmp(c->db.rows[i].type, "task.accepted") == 0)
+			check_task(c, c->db.rows[i].channel + 5);
+}

@@ -1,0 +1,297 @@
+#include "tests/sim/cluster.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/names.h"
+
+#define START_US INT64_C(1700000000000000)
+
+static const struct {
+	const char *key, *doc;
+} documents[] = {
+    {"tenant.acme",
+     "{\"id\":\"acme\",\"name\":\"Acme\",\"region\":\"local\",\"class\":\"standard\",\"status\":"
+     "\"active\","
+     "\"weight\":1,\"limits\":{\"events_per_s\":20,\"burst\":10,\"tasks_running\":4}}"},
+    {"tenant.globex", "{\"id\":\"globex\",\"name\":\"Globex\",\"region\":\"local\",\"class\":"
+		      "\"standard\",\"status\":\"active\","
+		      "\"weight\":2,\"limits\":{}}"},
+    {"type.acme.note", "{\"tenant\":\"acme\",\"type\":\"note\",\"class\":\"durable\",\"latest\":1,"
+		       "\"versions\":{\"1\":{\"state\":\"active\",\"schema\":{}}}}"},
+    {"type.globex.note",
+     "{\"tenant\":\"globex\",\"type\":\"note\",\"class\":\"durable\",\"latest\":1,"
+     "\"versions\":{\"1\":{\"state\":\"active\",\"schema\":{}}}}"},
+    {"model.m",
+     "{\"name\":\"m\",\"kind\":\"openai\",\"url\":\"http://127.0.0.1:1/v1\",\"model\":\"m\","
+     "\"limits\":{},\"timeout_ms\":10000}"},
+    {"pipeline.diamond.1",
+     "{\"name\":\"diamond\",\"version\":1,\"stages\":["
+     "{\"id\":\"a\",\"kind\":\"transform\",\"input\":\".input\"},"
+     "{\"id\":\"b\",\"kind\":\"chat\",\"model\":\"m\",\"needs\":[\"a\"],\"input\":\".stages.a\","
+     "\"retry\":{\"max_attempts\":20,\"initial_ms\":50,\"max_ms\":500}},"
+     "{\"id\":\"c\",\"kind\":\"http\",\"needs\":[\"a\"],\"input\":\".stages.a\","
+     "\"retry\":{\"max_attempts\":20,\"initial_ms\":50,\"max_ms\":500}},"
+     "{\"id\":\"d\",\"kind\":\"transform\",\"needs\":[\"b\",\"c\"],\"input\":\".stages\"}]}"},
+};
+
+void cluster_fail(struct cluster *c, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (c->failure[0])
+		return;
+	va_start(ap, fmt);
+	vsnprintf(c->failure, sizeof(c->failure), fmt, ap);
+	va_end(ap);
+}
+
+void cluster_note(struct cluster *c, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!c->verbose)
+		return;
+	printf("%10.6f ", (double)loop_now_us(c->loop) / 1e6);
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	putchar('\n');
+}
+
+void cluster_run(struct cluster *c, int64_t us)
+{
+	int64_t until = loop_now_us(c->loop) + us;
+
+	while (!c->failure[0] && loop_sim_step(c->loop, until))
+		;
+}
+
+/* --- faults -------------------------------------------------------------------------------- */
+
+static int64_t between(struct cluster *c, int64_t least_us, int64_t most_us)
+{
+	return least_us + (int64_t)rng_below(&c->rng, (uint64_t)(most_us - least_us));
+}
+
+static void on_restart(struct timer *timer, void *arg)
+{
+	(void)timer;
+	node_start(arg);
+}
+
+static void on_heal(struct timer *timer, void *arg)
+{
+	struct node *n = arg;
+
+	(void)timer;
+	n->cut = false;
+	if (n->up)
+		bus_fake_partition(n->bus, false);
+}
+
+static void on_broker_up(struct timer *timer, void *arg)
+{
+	struct cluster *c = arg;
+
+	(void)timer;
+	cluster_note(c, "broker up");
+	fake_broker_set_up(c->broker, true);
+}
+
+static void on_db_up(struct timer *timer, void *arg)
+{
+	struct cluster *c = arg;
+
+	(void)timer;
+	cluster_note(c, "database up");
+	memdb_set_up(&c->db, true);
+}
+
+static void new_faults(struct cluster *c)
+{
+	double bad = rng_unit(&c->rng) * 0.1;
+	struct fake_faults faults = {
+	    .lose_core = bad,
+	    .duplicate_core = bad,
+	    .lose_ack = bad,
+	    .lose_store = bad,
+	    .redeliver = bad,
+	    .delay_min_us = 50,
+	    .delay_max_us = between(c, 100, 20000),
+	};
+
+	fake_broker_faults(c->broker, &faults);
+}
+
+static void on_chaos(struct timer *timer, void *arg)
+{
+	struct cluster *c = arg;
+	struct node *n = &c->nodes[rng_below(&c->rng, SIM_NODES)];
+
+	switch (rng_below(&c->rng, 8)) {
+	case 0:
+	case 1:
+	case 2:
+		if (n->up) {
+			cluster_note(c, "crash of node %d", (int)(n - c->nodes));
+			c->crashes++;
+			node_crash(n);
+			timer_set(c->loop, &n->restart, between(c, 100000, 8000000));
+		}
+		break;
+	case 3:
+		if (n->up && !n->cut) {
+			cluster_note(c, "node %d is cut off", (int)(n - c->nodes));
+			c->cuts++;
+			n->cut = true;
+			bus_fake_partition(n->bus, true);
+			timer_set(c->loop, &n->heal, between(c, 100000, 40000000));
+		}
+		break;
+	case 4:
+		cluster_note(c, "broker down");
+		c->outages++;
+		fake_broker_set_up(c->broker, false);
+		timer_set(c->loop, &c->broker_up, between(c, 50000, 3000000));
+		break;
+	case 5:
+		cluster_note(c, "database down");
+		c->outages++;
+		memdb_set_up(&c->db, false);
+		timer_set(c->loop, &c->db_up, between(c, 50000, 5000000));
+		break;
+	default:
+		new_faults(c);
+	}
+	timer_set(c->loop, timer, between(c, 100000, 3000000));
+}
+
+void cluster_heal(struct cluster *c)
+{
+	struct fake_faults none = {.delay_min_us = 50, .delay_max_us = 500};
+
+	timer_cancel(c->loop, &c->chaos);
+	timer_cancel(c->loop, &c->broker_up);
+	timer_cancel(c->loop, &c->db_up);
+	fake_broker_faults(c->broker, &none);
+	fake_broker_set_up(c->broker, true);
+	memdb_set_up(&c->db, true);
+	for (int i = 0; i < SIM_NODES; i++) {
+		struct node *n = &c->nodes[i];
+
+		timer_cancel(c->loop, &n->heal);
+		timer_cancel(c->loop, &n->restart);
+		if (n->cut)
+			on_heal(&n->heal, n);
+		if (!n->up)
+			node_start(n);
+	}
+	cluster_note(c, "healed");
+}
+
+/* --- looks --------------------------------------------------------------------------------- */
+
+struct look {
+	struct cluster *cluster;
+	uint64_t *last_seq, *msgs; /* where to put them, or NULL */
+};
+
+static void looked(void *arg, enum bus_result result, const struct bus_stream_info *info)
+{
+	struct look *look = arg;
+	if (result == BUS_OK) {
+		if (look->last_seq)
+			*look->last_seq = info->last_seq;
+		if (look->msgs)
+			*look->msgs += info->msgs;
+	}
+	look->cluster->looking--;
+}
+
+void cluster_look(struct cluster *c)
+{
+	struct look events = {c, &c->last_seq, NULL}, queues = {c, NULL, &c->queued};
+
+	c->looking = 3;
+	c->queued = 0;
+	bus_stream_info(c->bus, STREAM_EVENTS, NULL, looked, &events);
+	bus_stream_info(c->bus, STREAM_TASKS, NULL, looked, &queues);
+	bus_stream_info(c->bus, STREAM_BACKLOG, NULL, looked, &queues);
+	while (c->looking > 0 && loop_sim_step(c->loop, loop_now_us(c->loop) + 10000000))
+		;
+	if (c->looking > 0)
+		cluster_fail(c, "the broker does not answer");
+}
+
+/* --- life ---------------------------------------------------------------------------------- */
+
+static void streams_ready(void *arg, uint64_t epoch)
+{
+	struct cluster *c = arg;
+
+	c->epoch = epoch;
+}
+
+static void configure(struct cluster *c)
+{
+	struct topology_conf conf = {.replicas = 1};
+
+	c->topology = topology_start(c->bus, c->loop, &conf, streams_ready, c);
+	cluster_run(c, 2000000);
+	if (!c->epoch)
+		cluster_fail(c, "the streams were not made");
+	for (size_t i = 0; i < sizeof(documents) / sizeof(documents[0]); i++)
+		bus_put(c->bus, BUCKET_CONFIG, documents[i].key, documents[i].doc,
+			strlen(documents[i].doc), NULL, NULL);
+	cluster_run(c, 100000);
+}
+
+void cluster_start(struct cluster *c, uint64_t seed, bool verbose)
+{
+	*c = (struct cluster){.seed = seed, .verbose = verbose};
+	c->loop = loop_new_sim(START_US);
+	rng_seed(&c->rng, seed);
+	c->broker = fake_broker_new(c->loop, seed);
+	c->bus = bus_fake_open(c->broker, "observer");
+	memdb_init(&c->db, c->loop, &c->rng);
+	timer_init(&c->chaos, on_chaos, c);
+	timer_init(&c->broker_up, on_broker_up, c);
+	timer_init(&c->db_up, on_db_up, c);
+	configure(c);
+	for (int i = 0; i < SIM_NODES; i++) {
+		struct node *n = &c->nodes[i];
+
+		n->cluster = c;
+		n->kind = i < SIM_ROUTERS                 ? NODE_ROUTER
+			  : i < SIM_ROUTERS + SIM_WORKERS ? NODE_WORKER
+							  : NODE_STORE;
+		n->number = i;
+		timer_init(&n->restart, on_restart, n);
+		timer_init(&n->heal, on_heal, n);
+		node_start(n);
+	}
+	for (int i = 0; i < SIM_CLIENTS; i++)
+		client_start(&c->clients[i], c, i);
+	timer_set(c->loop, &c->chaos, 2000000);
+}
+
+void cluster_stop(struct cluster *c)
+{
+	for (int i = 0; i < SIM_CLIENTS; i++)
+		client_stop(&c->clients[i]);
+	for (int i = 0; i < SIM_NODES; i++) {
+		timer_cancel(c->loop, &c->nodes[i].restart);
+		timer_cancel(c->loop, &c->nodes[i].heal);
+		node_crash(&c->nodes[i]);
+	}
+	timer_cancel(c->loop, &c->chaos);
+	timer_cancel(c->loop, &c->broker_up);
+	timer_cancel(c->loop, &c->db_up);
+	topology_stop(c->topology);
+	bus_free(c->bus);
+	fake_broker_free(c->broker);
+	memdb_done(&c->db);
+	loop_free(c->loop);
+}

@@ -1,0 +1,126 @@
+/* A whole cluster in one process: a broker with faults, routers, workers and event-stores over one
+ * database, and clients that want something of them, all on one simulated loop and from one seed.
+ *
+ * Threads: one. Every node has its own bus, catalog and metrics, as a process has; crashing one
+ * frees it at whatever moment the seed chose. */
+#ifndef PENSTOCK_SIM_CLUSTER_H
+#define PENSTOCK_SIM_CLUSTER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/bus_fake.h"
+#include "common/catalog.h"
+#include "common/members.h"
+#include "common/topology.h"
+#include "services/event-store/ingest.h"
+#include "services/orchestrator-worker/worker.h"
+#include "services/router/router.h"
+#include "tests/sim/fake_exec.h"
+#include "tests/sim/memdb.h"
+
+#define SIM_ROUTERS 2
+#define SIM_WORKERS 2
+#define SIM_STORES  2
+#define SIM_NODES   (SIM_ROUTERS + SIM_WORKERS + SIM_STORES)
+#define SIM_CLIENTS 8
+#define SIM_OPS     12 /* of each client */
+#define SIM_PARTS   4
+#define SIM_SLOTS   4 /* of each worker */
+
+enum node_kind { NODE_ROUTER, NODE_WORKER, NODE_STORE };
+
+struct node {
+	struct cluster *cluster;
+	enum node_kind kind;
+	int number, lives; /* each life is an instance of its own */
+	bool up, started, cut;
+	struct bus *bus;
+	struct catalog *catalog;
+	struct metrics *metrics;
+	struct router *router;
+	struct members *members; /* a worker's */
+	struct worker_stats worker_stats;
+	struct worker *worker;
+	struct fake_exec exec;
+	struct ingest *ingest;
+	struct store_sink *sink;
+	struct timer restart, heal;
+};
+
+/* What a client was promised. */
+struct promise {
+	char event_id[40], task[40];
+	uint64_t offset;
+};
+
+enum op_kind { OP_PUBLISH, OP_TASK };
+
+struct op {
+	enum op_kind kind;
+	char key[32];
+	int payload;
+	bool accepted;
+	struct promise promise;
+};
+
+struct client {
+	struct cluster *cluster;
+	int number;
+	const char *tenant;
+	char channel[32];
+	struct bus *bus;
+	struct timer timer;
+	struct op ops[SIM_OPS];
+	int at;    /* the operation that is under way */
+	int asked; /* answers that are still to come for it */
+	int tries;
+	bool accepted; /* … and at least one of them was a yes */
+	int probe;     /* >= 0: repeats this earlier operation instead */
+	bool clash;    /* … with another payload */
+	uint64_t commands;
+};
+
+struct cluster {
+	uint64_t seed;
+	bool verbose;
+	struct loop *loop;
+	struct rng rng;
+	struct fake_broker *broker;
+	struct bus *bus; /* an observer's, without faults of its own node */
+	struct topology *topology;
+	uint64_t epoch;
+	struct memdb db;
+	struct node nodes[SIM_NODES];
+	struct client clients[SIM_CLIENTS];
+	struct timer chaos, db_up, broker_up;
+	uint64_t calls, crashes, cuts, outages;
+	int looking;               /* answers to come */
+	uint64_t last_seq, queued; /* of EVENTS; tickets in TASKS and BACKLOG, by the last look */
+	char failure[512];         /* the first broken promise; empty: none */
+};
+
+void cluster_start(struct cluster *c, uint64_t seed, bool verbose);
+void cluster_stop(struct cluster *c);
+void cluster_run(struct cluster *c, int64_t us);
+void cluster_heal(struct cluster *c); /* ends all faults and brings everybody back */
+/* Looks at the streams (takes simulated time). */
+void cluster_look(struct cluster *c);
+
+void node_start(struct node *n);
+void node_crash(struct node *n);
+
+void client_start(struct client *cl, struct cluster *c, int number);
+void client_stop(struct client *cl);
+bool client_idle(const struct client *cl);
+
+/* Nothing is under way any more: all clients are served, all tasks ended, all is stored. */
+bool check_settled(struct cluster *c);
+/* DESIGN 9.1 to 9.3. Sets c->failure. */
+void check_promises(struct cluster *c);
+
+/* Records the first failure. */
+void cluster_fail(struct cluster *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void cluster_note(struct cluster *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif
