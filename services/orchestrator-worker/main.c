@@ -1,0 +1,217 @@
+/* penstock-orchestrator-worker: one loop, one bus, jq helpers; it takes tasks when the streams and
+ * the configuration are there. */
+#include <signal.h>
+
+#include "common/admin.h"
+#include "common/bus_nats.h"
+#include "common/log.h"
+#include "common/members.h"
+#include "common/topology.h"
+#include "services/orchestrator-worker/config.h"
+#include "services/orchestrator-worker/exec_real.h"
+#include "services/orchestrator-worker/worker.h"
+
+#define LOOK_EVERY_US 100000
+#define FLUSH_MS      1500
+
+struct app {
+	struct worker_settings settings;
+	struct jqbox *jqbox;
+	struct loop *loop;
+	struct metrics *metrics;
+	struct worker_stats stats;
+	struct admin *admin;
+	struct bus *bus;
+	struct topology *topology;
+	struct catalog *catalog;
+	struct members *members;
+	struct http_client *http;
+	struct targets *targets;
+	struct executor executor;
+	struct worker *worker;
+	struct timer look;
+	bool streams, configured, stopping;
+	int status;
+};
+
+static void stopped(void *arg)
+{
+	struct app *app = arg;
+	loop_stop(app->loop);
+}
+
+static void start_worker(struct app *app)
+{
+	const struct worker_settings *s = &app->settings;
+	struct error err;
+	struct rng seed;
+	if (!app->streams || !app->configured || app->worker != NULL || app->stopping)
+		return;
+	rng_seed_os(&seed);
+	struct worker_conf conf = {
+	    .instance = s->common.instance,
+	    .pool = s->pool,
+	    .parts = (unsigned)s->common.parts,
+	    .slots = (unsigned)s->slots,
+	    .seed = rng_next(&seed),
+	    .output_max = (size_t)s->output_max,
+	    .document_max = (size_t)s->document_max,
+	    .deltas_in_flight = (unsigned)s->deltas_in_flight,
+	};
+	app->members = members_start(
+	    app->bus, app->loop, "worker", s->common.instance,
+	    json_pack("{s:I, s:[s]}", "slots", (json_int_t)s->slots, "pools", s->pool), NULL, NULL,
+	    &err);
+	if (app->members != NULL) {
+		struct targets_conf targets = {.output_max = (size_t)s->output_max,
+					       .waiting_max = (size_t)s->waiting_max,
+					       .http_concurrent = s->http_concurrent};
+		app->targets = targets_new(app->loop, app->http, app->catalog, app->members,
+					   &app->stats, &targets);
+		exec_real_init(&app->executor, app->jqbox, app->targets, &app->stats);
+		app->worker = worker_start(app->loop, app->bus, app->catalog, &app->executor,
+					   &app->stats, &conf, &err);
+	}
+	if (app->worker != NULL)
+		return;
+	log_at(LOG_ERROR, "worker not started", LOG_S("reason", err.msg));
+	app->status = 1;
+	loop_stop(app->loop);
+}
+
+static void streams_ready(void *arg, uint64_t epoch)
+{
+	(void)epoch;
+	struct app *app = arg;
+	app->streams = true;
+	start_worker(app);
+}
+
+static void catalog_read(void *arg)
+{
+	struct app *app = arg;
+	app->configured = true;
+	start_worker(app);
+}
+
+static void catalog_changed(void *arg, const char *key)
+{
+	struct app *app = arg;
+	if (app->worker != NULL)
+		worker_config_changed(app->worker, key);
+}
+
+static void stop(struct app *app)
+{
+	if (app->stopping)
+		return;
+	app->stopping = true;
+	if (app->worker != NULL)
+		worker_stop(app->worker, app->settings.grace_ms, stopped, app);
+	else
+		loop_stop(app->loop);
+}
+
+/* Readiness, and the numbers that are not counted where they change. */
+static void look(struct timer *timer, void *arg)
+{
+	struct app *app = arg;
+	const char *why = "waiting for NATS, its streams and the configuration";
+	bool ready = app->worker != NULL && worker_ready(app->worker, &why);
+	struct jqbox_stats jq;
+	jqbox_stats(app->jqbox, &jq);
+	metric_set(app->stats.jq_queued, (int64_t)jq.queued);
+	metric_set(app->stats.jq_killed, (int64_t)jq.killed);
+	metric_set(app->stats.jq_refused, (int64_t)jq.refused);
+	admin_ready(app->admin, ready, why);
+	if (jq.lost && !app->stopping) {
+		log_at(LOG_ERROR, "jq helpers cannot be started any more: restart");
+		app->status = 1;
+		stop(app);
+	}
+	timer_set(app->loop, timer, LOOK_EVERY_US);
+}
+
+static void on_signal(int signo, void *arg)
+{
+	log_at(LOG_INFO, "stopping", LOG_I("signal", signo));
+	stop(arg);
+}
+
+static int start(struct app *app, struct error *err)
+{
+	const struct worker_settings *s = &app->settings;
+	struct jqbox_conf jq = {
+	    .helpers = (unsigned)s->jq_helpers,
+	    .budget_ms = s->jq_budget_ms,
+	    .memory_mb = (size_t)s->jq_memory_mb,
+	    .output_max = (size_t)s->jq_output_max,
+	    .programs = (size_t)s->jq_programs,
+	    .queue_max = (size_t)s->jq_queue,
+	    .queue_bytes = (size_t)s->jq_queue_bytes,
+	};
+	struct bus_nats_conf nats = {.url = s->common.nats_url, .name = s->common.instance};
+	struct topology_conf streams = {.replicas = (int)s->common.replicas};
+	app->jqbox = jqbox_new(&jq, err); /* forks: before any thread */
+	if (app->jqbox == NULL || (app->loop = loop_new(err)) == NULL ||
+	    loop_signal(app->loop, SIGTERM, on_signal, app, err) ||
+	    loop_signal(app->loop, SIGINT, on_signal, app, err))
+		return -1;
+	jqbox_attach(app->jqbox, app->loop);
+	app->metrics = metrics_new();
+	worker_stats_init(&app->stats, app->metrics);
+	app->admin =
+	    admin_start(s->common.admin_addr, (int)s->common.admin_port, app->metrics, err);
+	if (app->admin == NULL || (app->http = http_client_new(app->loop, err)) == NULL ||
+	    (app->bus = bus_nats_open(app->loop, &nats, err)) == NULL)
+		return -1;
+	app->topology = topology_start(app->bus, app->loop, &streams, streams_ready, app);
+	app->catalog = catalog_start(app->bus, app->loop, catalog_read, catalog_changed, app, err);
+	if (app->catalog == NULL)
+		return -1;
+	timer_init(&app->look, look, app);
+	timer_set(app->loop, &app->look, 0);
+	log_at(LOG_INFO, "started", LOG_I("admin_port", admin_port(app->admin)));
+	return 0;
+}
+
+static void finish(struct app *app)
+{
+	struct error err;
+	members_stop(app->members);
+	if (app->bus != NULL && bus_connected(app->bus) && bus_flush(app->bus, FLUSH_MS, &err))
+		log_at(LOG_WARN, "not all was sent", LOG_S("reason", err.msg));
+	admin_stop(app->admin);
+	worker_free(app->worker);
+	exec_real_done(&app->executor);
+	targets_free(app->targets);
+	http_client_free(app->http);
+	catalog_stop(app->catalog);
+	topology_stop(app->topology);
+	bus_free(app->bus);
+	if (app->loop != NULL && app->look.fn != NULL)
+		timer_cancel(app->loop, &app->look);
+	jqbox_free(app->jqbox);
+	metrics_free(app->metrics);
+	loop_free(app->loop);
+	env_done(worker_settings_table, worker_settings_count, &app->settings);
+}
+
+int main(int argc, char **argv)
+{
+	struct app app = {0};
+	struct error err;
+	int rc = env_main(argc, argv, "orchestrator-worker", "runs the stages of tasks",
+			  "PENSTOCK_WORKER_", worker_settings_table, worker_settings_count,
+			  &app.settings, &app.settings.common);
+	if (rc != 0)
+		return rc > 0 ? 0 : 2;
+	if (start(&app, &err)) {
+		log_at(LOG_ERROR, "cannot start", LOG_S("reason", err.msg));
+		app.status = 1;
+	} else {
+		loop_run(app.loop);
+	}
+	finish(&app);
+	return app.status;
+}

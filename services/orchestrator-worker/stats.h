@@ -1,0 +1,35 @@
+/* The worker's metrics, made at start. Threads: made by main's, counted by the loop's. */
+#ifndef WORKER_STATS_H
+#define WORKER_STATS_H
+
+#include "common/metrics.h"
+#include "services/orchestrator-worker/saga.h"
+
+struct worker_stats {
+	struct metric
+	    *tasks[6]; /* completed, failed, cancelled_or_other, expired, repeat, handed_back */
+	struct metric *stages[3][3]; /* transform, chat, http by ok, retry, failed */
+	struct metric *transitions, *writes_repeated, *fenced;
+	struct metric *retries;
+	struct metric *slots, *slots_used;
+	struct metric *deltas, *deltas_lost, *deltas_held, *deltas_in_flight;
+	struct metric *calls[8]; /* enum call_result of target.h */
+	struct metric *calls_running, *permits_waiting, *permits_refused;
+	struct metric *tokens_prompt, *tokens_completion;
+	struct histogram *latency, *first_token, *permit_wait, *write_time, *task_time;
+	struct histogram *jq_time;
+	struct metric *jq_failed, *jq_queued, *jq_killed, *jq_refused;
+};
+
+enum worker_task_result {
+	RESULT_COMPLETED,
+	RESULT_FAILED,
+	RESULT_ENDED_ELSEWHERE, /* the log said it is over: cancelled, or ended by another worker */
+	RESULT_EXPIRED,
+	RESULT_REPEAT,
+	RESULT_HANDED_BACK,
+};
+
+void worker_stats_init(struct worker_stats *s, struct metrics *m);
+
+#endif

@@ -1,0 +1,261 @@
+#include "services/orchestrator-worker/worker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "services/orchestrator-worker/worker_impl.h"
+
+#define ACK_PENDING_MAX        20000
+#define UNKNOWN_PIPELINE_TRIES 5 /* the catalog may be behind the router's */
+#define UNKNOWN_PIPELINE_MS    1000
+#define FRESH_MS               60000
+
+/* --- tickets ------------------------------------------------------------------------------- */
+
+static bool ticket_valid(const Penstock__Ticket *t)
+{
+	return t != NULL && name_valid_tenant(t->tenant) && id_valid(t->task) &&
+	       t->accepted != NULL && id_valid(t->accepted->id) &&
+	       strcmp(t->accepted->tenant, t->tenant) == 0;
+}
+
+/* A second ticket of a task that runs here: if it is the same one, our claim had run out. */
+static void take_again(struct worker_task *t, uint64_t seq, struct bus_claim *claim)
+{
+	if (seq != t->claim_seq) {
+		metric_add(t->w->stats->tasks[RESULT_REPEAT], 1);
+		bus_claim_ack(claim);
+		return;
+	}
+	bus_claim_free(t->claim);
+	t->claim = claim;
+	saga_hint(&t->saga);
+	worker_task_step(t);
+}
+
+static void take_ticket(struct worker *w, const Penstock__Ticket *ticket, const struct bus_msg *msg,
+			struct bus_claim *claim)
+{
+	struct worker_task *t = worker_task_find(w, ticket->tenant, ticket->task);
+	if (t != NULL) {
+		take_again(t, msg->seq, claim);
+		return;
+	}
+	struct pipeline_spec *spec = worker_spec(w, ticket->pipeline, ticket->version);
+	if (spec == NULL && msg->delivered < UNKNOWN_PIPELINE_TRIES) {
+		bus_claim_nak(claim, UNKNOWN_PIPELINE_MS);
+		return;
+	}
+	worker_task_step(worker_task_new(w, ticket, msg, claim, spec));
+}
+
+static void on_ticket(void *arg, const struct bus_msg *msg, struct bus_claim *claim)
+{
+	struct worker *w = arg;
+	w->credit_changed = true;
+	if (w->stopping) {
+		bus_claim_nak(claim, 0);
+		return;
+	}
+	Penstock__Ticket *ticket = penstock__ticket__unpack(NULL, msg->len, msg->data);
+	if (ticket_valid(ticket)) {
+		take_ticket(w, ticket, msg, claim);
+	} else { /* it will never be better */
+		log_at(LOG_ERROR, "bad ticket dropped", LOG_S("subject", msg->subject),
+		       LOG_I("seq", msg->seq));
+		bus_claim_ack(claim);
+	}
+	penstock__ticket__free_unpacked(ticket, NULL);
+}
+
+static void on_cancel(void *arg, const struct bus_msg *msg)
+{
+	struct worker *w = arg;
+	Penstock__TaskCancel *cancel = penstock__task_cancel__unpack(NULL, msg->len, msg->data);
+	struct worker_task *t =
+	    cancel != NULL ? worker_task_find(w, cancel->tenant, cancel->task) : NULL;
+	if (t != NULL) { /* believed only if the log says so */
+		saga_hint(&t->saga);
+		worker_task_step(t);
+	}
+	penstock__task_cancel__free_unpacked(cancel, NULL);
+}
+
+/* --- turns --------------------------------------------------------------------------------- */
+
+static void on_turn_end(struct loop_hook *hook, void *arg)
+{
+	(void)hook;
+	struct worker *w = arg;
+	if (!w->credit_changed || w->stopping)
+		return;
+	w->credit_changed = false;
+	size_t slots = w->conf.slots;
+	bus_consumer_want(w->consumer, (unsigned)(slots > w->running ? slots - w->running : 0));
+}
+
+static void on_progress(struct timer *timer, void *arg)
+{
+	struct worker *w = arg;
+	for (struct worker_task *t = w->tasks; t != NULL; t = t->next)
+		if (t->claim != NULL)
+			bus_claim_progress(t->claim);
+	timer_set(w->loop, timer, WORKER_ACK_WAIT_MS * INT64_C(1000) / 3);
+}
+
+/* --- the end ------------------------------------------------------------------------------- */
+
+static void on_tell_stopped(struct timer *timer, void *arg)
+{
+	(void)timer;
+	struct worker *w = arg;
+	void (*stopped)(void *) = w->stopped;
+	w->stopped = NULL;
+	if (stopped != NULL)
+		stopped(w->stopped_arg);
+}
+
+void worker_task_ended(struct worker *w)
+{
+	w->credit_changed = true;
+	if (w->stopping && w->running == 0)
+		timer_set(w->loop, &w->tell_stopped, 0);
+}
+
+static bool not_started(const struct worker_task *t)
+{
+	return t->saga.state == SAGA_LOADING || t->saga.state == SAGA_ACCEPTING;
+}
+
+static void give_back(struct worker *w, bool all)
+{
+	for (struct worker_task *t = w->tasks, *next; t != NULL; t = next) {
+		next = t->next;
+		if (t->finished || (!all && !not_started(t)))
+			continue;
+		worker_task_finish(t, VERDICT_LATER, 0);
+		if (t->waits == 0)
+			worker_task_free(t);
+	}
+}
+
+static void on_grace(struct timer *timer, void *arg)
+{
+	(void)timer;
+	give_back(arg, true);
+}
+
+void worker_stop(struct worker *w, int64_t grace_ms, void (*done)(void *arg), void *arg)
+{
+	w->stopped = done;
+	w->stopped_arg = arg;
+	if (w->stopping)
+		return;
+	w->stopping = true;
+	bus_consumer_want(w->consumer, 0);
+	give_back(w, false);
+	timer_set(w->loop, &w->grace, grace_ms * 1000);
+	if (w->running == 0)
+		timer_set(w->loop, &w->tell_stopped, 0);
+}
+
+/* --- life ---------------------------------------------------------------------------------- */
+
+void worker_config_changed(struct worker *w, const char *key)
+{
+	if (strncmp(key, "pipeline.", 9) == 0)
+		worker_spec_forget(w);
+}
+
+size_t worker_running(const struct worker *w)
+{
+	return w->running;
+}
+
+bool worker_ready(const struct worker *w, const char **why)
+{
+	*why = w->stopping                  ? "stopping"
+	       : !bus_connected(w->bus)     ? "NATS is not connected"
+	       : !catalog_ready(w->catalog) ? "waiting for the configuration"
+					    : NULL;
+	return *why == NULL;
+}
+
+static int open_bus(struct worker *w, struct error *err)
+{
+	char durable[TENANT_MAX + 16];
+	char filter[SUBJECT_MAX];
+	snprintf(durable, sizeof(durable), "workers_%s", w->pool);
+	snprintf(filter, sizeof(filter), "pen.task.%s.>", w->pool);
+	struct bus_consumer_conf conf = {.stream = STREAM_TASKS,
+					 .durable = durable,
+					 .filter = filter,
+					 .ack_wait_ms = WORKER_ACK_WAIT_MS,
+					 .max_ack_pending = ACK_PENDING_MAX};
+	w->cancels = bus_subscribe(w->bus, SUBJECT_CANCEL, NULL, on_cancel, w, err);
+	if (w->cancels == NULL)
+		return -1;
+	w->consumer = bus_consumer_open(w->bus, &conf, on_ticket, w, err);
+	if (w->consumer == NULL)
+		return -1;
+	bus_consumer_want(w->consumer, w->conf.slots);
+	return 0;
+}
+
+struct worker *worker_start(struct loop *loop, struct bus *bus, const struct catalog *catalog,
+			    struct executor *executor, struct worker_stats *stats,
+			    const struct worker_conf *conf, struct error *err)
+{
+	if (!name_valid_tenant(conf->pool)) {
+		err_set(err, ERR_FATAL, "the pool is no valid name");
+		return NULL;
+	}
+	struct worker *w = xcalloc(1, sizeof(*w));
+	*w = (struct worker){.loop = loop,
+			     .bus = bus,
+			     .catalog = catalog,
+			     .ex = executor,
+			     .stats = stats,
+			     .conf = *conf,
+			     .instance = xstrdup(conf->instance),
+			     .pool = xstrdup(conf->pool)};
+	if (w->conf.fresh_ms == 0)
+		w->conf.fresh_ms = FRESH_MS;
+	rng_seed(&w->rng, conf->seed);
+	timer_init(&w->progress, on_progress, w);
+	timer_init(&w->grace, on_grace, w);
+	timer_init(&w->tell_stopped, on_tell_stopped, w);
+	w->deltas = deltas_new(bus, loop, stats, conf->deltas_in_flight);
+	w->hook = (struct loop_hook){.fn = on_turn_end, .arg = w};
+	loop_hook_add(loop, &w->hook);
+	metric_set(stats->slots, conf->slots);
+	timer_set(loop, &w->progress, WORKER_ACK_WAIT_MS * INT64_C(1000) / 3);
+	if (open_bus(w, err)) {
+		worker_free(w);
+		return NULL;
+	}
+	return w;
+}
+
+void worker_free(struct worker *w)
+{
+	if (w == NULL)
+		return;
+	bus_consumer_close(w->consumer);
+	bus_unsubscribe(w->cancels);
+	while (w->tasks != NULL)
+		worker_task_free(w->tasks);
+	worker_spec_forget(w);
+	deltas_free(w->deltas);
+	loop_hook_del(w->loop, &w->hook);
+	timer_cancel(w->loop, &w->progress);
+	timer_cancel(w->loop, &w->grace);
+	timer_cancel(w->loop, &w->tell_stopped);
+	strbuf_done(&w->document);
+	strbuf_done(&w->packed);
+	free(w->instance);
+	free(w->pool);
+	free(w);
+}
