@@ -1,20 +1,22 @@
 /* A broker in memory, for tests: the same promises as NATS JetStream's, and faults on demand.
  *
- * Everything happens on one loop (normally a simulated one) and from one seed: the same seed gives the same
- * run. A node is one process's connection; freeing its bus is that process's crash: its subscriptions end, its
- * claims run out after ack_wait, what it had sent but the broker had not taken may be lost. */
+ * Everything happens on one loop (normally a simulated one) and from one seed: the same seed gives
+ * the same run. A node is one process's connection; freeing its bus is that process's crash: its
+ * subscriptions end, its claims run out after ack_wait, what it had sent but the broker had not
+ * taken may be lost. */
 #ifndef PENSTOCK_BUS_FAKE_H
 #define PENSTOCK_BUS_FAKE_H
 
 #include "common/bus.h"
 
-struct fake_faults { /* probabilities in [0, 1]; zeroed: a perfect broker */
+struct fake_faults {           /* probabilities in [0, 1]; zeroed: a perfect broker */
 	double lose_core;      /* a core message (also a republished one, also a reply) is lost */
 	double duplicate_core; /* … or arrives twice */
 	double lose_ack;       /* a store happened, its acknowledgement is lost: BUS_TIMEOUT */
 	double lose_store;     /* the store itself never reached the broker: BUS_TIMEOUT */
 	double redeliver;      /* a consumer's message is delivered once more than needed */
-	int64_t delay_min_us, delay_max_us; /* of each hop, uniform: reordering between nodes and subjects */
+	int64_t delay_min_us,
+	    delay_max_us; /* of each hop, uniform: reordering between nodes and subjects */
 };
 
 struct fake_broker;

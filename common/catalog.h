@@ -1,8 +1,9 @@
 /* The configuration as every service sees it: tenants, keys, event types, models, pipelines.
  *
- * Built from the bucket pen_config by watch (the documents are in docs/internals.md), so a service starts and
- * runs while PostgreSQL and the control-plane are down. A document that does not parse is logged and the
- * previous one stays in force. Threads: the bus's loop; pointers are valid until the next turn of the loop. */
+ * Built from the bucket pen_config by watch (the documents are in docs/internals.md), so a service
+ * starts and runs while PostgreSQL and the control-plane are down. A document that does not parse
+ * is logged and the previous one stays in force. Threads: the bus's loop; pointers are valid until
+ * the next turn of the loop. */
 #ifndef PENSTOCK_CATALOG_H
 #define PENSTOCK_CATALOG_H
 
@@ -32,8 +33,8 @@ enum scope { SCOPE_PUBLISH = 1, SCOPE_SUBSCRIBE = 2, SCOPE_TASK = 4 };
 
 struct api_key {
 	const char *id, *tenant;
-	const char *hash; /* hex SHA-256 of the secret */
-	unsigned scopes;  /* enum scope */
+	const char *hash;   /* hex SHA-256 of the secret */
+	unsigned scopes;    /* enum scope */
 	int64_t expires_us; /* 0: never */
 	bool active;
 };
@@ -61,26 +62,30 @@ struct pipeline {
 
 struct catalog;
 
-/* ready is called once, when the bucket was read for the first time; changed (may be NULL) after each change with
- * its key ("tenant.acme"). */
+/* ready is called once, when the bucket was read for the first time; changed (may be NULL) after
+ * each change with its key ("tenant.acme"). */
 struct catalog *catalog_start(struct bus *bus, struct loop *loop, void (*ready)(void *arg),
-    void (*changed)(void *arg, const char *key), void *arg, struct error *err);
+			      void (*changed)(void *arg, const char *key), void *arg,
+			      struct error *err);
 void catalog_stop(struct catalog *c); /* NULL is fine */
 bool catalog_ready(const struct catalog *c);
 
 /* All return NULL for what is not there. */
 const struct tenant *catalog_tenant(const struct catalog *c, const char *id);
 const struct api_key *catalog_key(const struct catalog *c, const char *id);
-const struct event_type *catalog_type(const struct catalog *c, const char *tenant, const char *type);
+const struct event_type *catalog_type(const struct catalog *c, const char *tenant,
+				      const char *type);
 const struct model *catalog_model(const struct catalog *c, const char *name);
 /* version 0: the newest. */
-const struct pipeline *catalog_pipeline(const struct catalog *c, const char *name, unsigned version);
-void catalog_each_tenant(const struct catalog *c, void (*fn)(void *arg, const struct tenant *t), void *arg);
+const struct pipeline *catalog_pipeline(const struct catalog *c, const char *name,
+					unsigned version);
+void catalog_each_tenant(const struct catalog *c, void (*fn)(void *arg, const struct tenant *t),
+			 void *arg);
 
 /* For tests and the simulation: a catalog without a bus, fed by hand with the same documents.
  * data NULL deletes. -1 for a document that is refused. */
 struct catalog *catalog_new(void);
 int catalog_put(struct catalog *c, const char *key, const char *data, size_t len,
-    struct error *err) MUST_CHECK;
+		struct error *err) MUST_CHECK;
 
 #endif
