@@ -215,6 +215,7 @@ void nbus_store(struct bus *bus, const char *subject, const struct bus_store_opt
 
 struct get {
 	char *stream;
+	enum bus_result result; /* what it ends with unless the stream is not there */
 	bus_answer_fn *fn;
 	void *arg;
 };
@@ -236,14 +237,15 @@ static void get_end(struct get *g, enum bus_result result, const struct bus_msg 
 	fn(arg, result, msg);
 }
 
-/* Nobody answers a direct get: the stream is offline, or there is none. */
+/* Nobody answers a direct get: the stream is offline, or there is none (then nats-server says
+ * nothing). */
 static void on_get_why(struct nbus *bus, void *arg, generic_fn *fn, enum bus_result result,
 		       natsMsg *msg)
 {
 	(void)fn;
 	if (result == BUS_OK)
 		result = api_result(bus, msg, NULL, NULL);
-	get_end(arg, result == BUS_OK ? BUS_UNAVAILABLE : result, NULL);
+	get_end(arg, result == BUS_NOT_FOUND ? result : ((struct get *)arg)->result, NULL);
 }
 
 static void on_get(struct nbus *bus, void *arg, generic_fn *fn, enum bus_result result,
@@ -255,9 +257,10 @@ static void on_get(struct nbus *bus, void *arg, generic_fn *fn, enum bus_result 
 	int status;
 
 	(void)fn;
-	if (result == BUS_UNAVAILABLE && bus->connected) {
+	if ((result == BUS_UNAVAILABLE || result == BUS_TIMEOUT) && bus->connected) {
 		struct strbuf subject = {0};
 
+		g->result = result;
 		strbuf_addf(&subject, "$JS.API.STREAM.INFO.%s", g->stream);
 		nbus_call_api(bus, subject.data, NULL, on_get_why, NULL, g, g->arg, get_drop);
 		strbuf_done(&subject);

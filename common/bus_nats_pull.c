@@ -212,11 +212,10 @@ static void on_timer(struct timer *timer, void *arg)
 		consumer_unlink(c);
 		return;
 	}
+	/* A pull request that got no answer at all, not even that its time is over: the consumer
+	 * may be gone, which nats-server does not say. Making one that is there changes nothing. */
 	c->open = c->pulls = 0;
-	if (c->ready)
-		pull(c);
-	else
-		create(c);
+	create(c);
 }
 
 /* --- getting --------------------------------------------------------------------------------- */
