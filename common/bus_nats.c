@@ -648,6 +648,14 @@ static void conn_drop(struct nbus *bus)
 	for (uint32_t i = 0; i < bus->subs_cap; i++)
 		if (bus->subs[i].sub)
 			nsub_detach(bus->subs[i].sub);
+	/* With something left to be written natsConnection_Destroy() would wait half a second for a
+	 * PONG that nobody reads. */
+	if (conn->want_write && !conn->dead)
+		natsConnection_ProcessWriteEvent(conn->nc);
+	if (conn->want_write && !conn->dead) {
+		shutdown(conn->fd, SHUT_RDWR);
+		natsConnection_ProcessReadEvent(conn->nc);
+	}
 	nconn_free(conn);
 	bus->conn = NULL;
 }
@@ -847,12 +855,6 @@ static void nbus_free(struct bus *base)
 	consumers_free(bus);
 	watches_free(bus);
 	bus->connected = false;
-	/* natsConnection_Destroy() would wait for a PONG that nobody reads if something is still to
-	 * be written. */
-	if (bus->conn && bus->conn->want_write)
-		shutdown(bus->conn->fd, SHUT_RDWR);
-	if (bus->conn && bus->conn->want_write && !bus->conn->dead)
-		natsConnection_ProcessReadEvent(bus->conn->nc);
 	conn_drop(bus);
 	nconn_free(core->fresh);
 	core->fresh = NULL;

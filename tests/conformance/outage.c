@@ -152,9 +152,12 @@ START_TEST(consumers_come_back)
 	ck_assert_uint_eq(note.seq, 2);
 	bus_claim_ack(note.claims[2]);
 	ck_assert_int_eq(world_store(&w, "a", NULL, -1, "3").result, BUS_OK);
-	world_until(&w, &note.n, 4);
-	ck_assert_uint_eq(note.seq, 3);
-	bus_claim_ack(note.claims[3]);
+	/* At least once: a broker that was killed may bring the second one again, acknowledged or
+	 * not. */
+	for (int i = 3; note.seq != 3; i++) {
+		world_until(&w, &note.n, i + 1);
+		bus_claim_ack(note.claims[i]);
+	}
 	bus_consumer_close(c);
 }
 END_TEST
