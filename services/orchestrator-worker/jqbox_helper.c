@@ -100,6 +100,14 @@ static void on_complaint(void *arg, jv msg)
 	jv_free(text);
 }
 
+/* `input` and `inputs`: there is only the one document. Without a callback libjq 1.6 crashes. */
+static jv no_input(jq_state *jq, void *arg)
+{
+	(void)jq;
+	(void)arg;
+	return jv_invalid();
+}
+
 static void compile(struct helper *h, struct program *p)
 {
 	strbuf_reset(&h->error);
@@ -108,6 +116,7 @@ static void compile(struct helper *h, struct program *p)
 		on_nomem(NULL);
 	jq_set_nomem_handler(p->jq, on_nomem, NULL);
 	jq_set_error_cb(p->jq, on_complaint, h);
+	jq_set_input_cb(p->jq, no_input, NULL);
 	/* No module is ever found: there is no file to be opened either. */
 	jq_set_attr(p->jq, jv_string("JQ_LIBRARY_PATH"), jv_array());
 	jq_set_attr(p->jq, jv_string("JQ_ORIGIN"), jv_string("/"));

@@ -1,0 +1,394 @@
+/* The saga and the log: writes that are lost, refused and fenced, and tasks taken over at every
+ * point. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/json.h"
+#include "tests/unit/orchestrator-worker/saga_rig.h"
+
+#define CHAT                                                                                       \
+	"{'stages':[{'id':'a','kind':'chat','model':'m','retry':{'max_attempts':3,"                \
+	"'initial_ms':100,'factor':2,'max_ms':1000}}]}"
+/* a → (b, c) → d, on their needs' outputs */
+#define DIAMOND                                                                                    \
+	"{'stages':[{'id':'a','kind':'http'},{'id':'b','kind':'http','needs':['a']},"              \
+	"{'id':'c','kind':'http','needs':['a']},{'id':'d','kind':'http','needs':['b','c']}]}"
+
+static struct rig r;
+
+static void start(const char *doc, const char *accepted)
+{
+	rig_init(&r, doc, accepted, 77);
+	rig_load(&r);
+	rig_writes(&r);
+}
+
+static void ends(enum saga_verdict verdict, enum saga_state state)
+{
+	ck_assert(r.finished);
+	ck_assert_int_eq(r.verdict, verdict);
+	ck_assert_int_eq(r.s.state, state);
+	ck_assert_int_eq(saga_wake_at(&r.s), 0);
+	rig_done(&r);
+}
+
+/* --- writes -------------------------------------------------------------------------------- */
+
+START_TEST(unknown_and_lost)
+{
+	rig_init(&r, CHAT, "", 77);
+	rig_load(&r);
+	struct id first = r.s.write.id;
+	rig_written(&r, WRITE_UNKNOWN);
+	ck_assert_int_eq(r.s.write_state, WRITE_PAUSED);
+	rig_tick(&r, saga_wake_at(&r.s) - r.now);
+	ck_assert_str_eq(r.s.write.id.text, first.text);
+	rig_writes(&r);
+	ck_assert_str_eq(rig_types(&r), "accepted started stage.started");
+	rig_done(&r);
+}
+END_TEST
+
+/* The write is in the log, its acknowledgement was lost, and the repeat meets a broker that has
+ * forgotten its id. */
+START_TEST(unknown_and_there)
+{
+	rig_init(&r, CHAT, "", 77);
+	rig_load(&r);
+	rig_append(&r, "task.started", "{'worker':'w1','claim':77,'run':1}");
+	strcpy(r.log[1].id, r.s.write.id.text);
+	rig_written(&r, WRITE_UNKNOWN);
+	rig_tick(&r, 1000);
+	rig_written(&r, WRITE_CONFLICT);
+	ck_assert_uint_eq(r.load_after, 10);
+	rig_load(&r);
+	ck_assert_int_eq(r.s.state, SAGA_RUNNING);
+	rig_writes(&r);
+	ck_assert_str_eq(rig_types(&r), "accepted started stage.started");
+	rig_done(&r);
+}
+END_TEST
+
+/* … and behind it is another's. */
+START_TEST(there_but_cancelled_since)
+{
+	rig_init(&r, CHAT, "", 77);
+	rig_load(&r);
+	rig_append(&r, "task.started", "{'worker':'w1','claim':77,'run':1}");
+	strcpy(r.log[1].id, r.s.write.id.text);
+	rig_append(&r, "task.cancelled", "{}");
+	rig_written(&r, WRITE_CONFLICT);
+	rig_load(&r);
+	ends(VERDICT_END, SAGA_ENDED);
+}
+END_TEST
+
+START_TEST(fenced_by_the_same_ticket)
+{
+	start(CHAT, "");
+	rig_append(&r, "task.started", "{'worker':'w2','claim':77,'run':2}");
+	rig_call(&r, 0, "1");
+	rig_write(&r);
+	rig_load(&r);
+	ck_assert_str_eq(rig_types(&r), "accepted started stage.started started");
+	ends(VERDICT_LOST, SAGA_DROPPED);
+}
+END_TEST
+
+START_TEST(fenced_by_another_ticket)
+{
+	rig_init(&r, CHAT, "", 77);
+	rig_load(&r);
+	rig_append(&r, "task.started", "{'worker':'w2','claim':99,'run':1}");
+	rig_write(&r);
+	rig_load(&r);
+	ends(VERDICT_REPEAT, SAGA_DROPPED);
+}
+END_TEST
+
+START_TEST(refused_for_good)
+{
+	rig_init(&r, CHAT, "", 77);
+	rig_load(&r);
+	for (int i = 0; i < 6; i++) {
+		rig_written(&r, WRITE_REFUSED);
+		if (!r.finished)
+			rig_tick(&r, 5000);
+	}
+	ends(VERDICT_LATER, SAGA_DROPPED);
+}
+END_TEST
+
+/* The stream has trimmed the whole channel while the task ran: the next event is its first one
+ * again. */
+START_TEST(trimmed_under_us)
+{
+	start(CHAT, "");
+	rig_call(&r, 0, "1");
+	ck_assert_int_eq(r.s.write.expect, 16);
+	struct id id = r.s.write.id;
+	rig_written(&r, WRITE_CONFLICT);
+	ck_assert_uint_eq(r.load_after, 16);
+	r.load = false;
+	saga_loaded(&r.s, true, r.now);
+	rig_take(&r);
+	ck_assert(r.write);
+	ck_assert_int_eq(r.s.write.expect, 0);
+	ck_assert_str_eq(r.s.write.id.text, id.text);
+	rig_done(&r);
+}
+END_TEST
+
+START_TEST(ids_tell_writes_apart)
+{
+	rig_init(&r, CHAT, "", 77);
+	rig_load(&r);
+	struct id w1 = r.s.write.id;
+	struct id expected = id_derive("acme", "transition",
+				       "0f0f0f0f-0000-8000-8000-000000000001 10 task.started w1");
+	ck_assert_str_eq(w1.text, expected.text);
+	rig_again(&r, "w2", 77);
+	rig_load(&r);
+	ck_assert_str_ne(w1.text, r.s.write.id.text);
+	rig_done(&r);
+}
+END_TEST
+
+/* --- hints --------------------------------------------------------------------------------- */
+
+START_TEST(cancelled_while_calling)
+{
+	start(CHAT, "");
+	rig_append(&r, "task.cancelled", "{'by':'x'}");
+	saga_hint(&r.s);
+	rig_take(&r);
+	rig_load(&r);
+	ck_assert_uint_eq(r.aborts[0], 1);
+	ck_assert_int_eq(r.s.end, TASK_CANCELLED);
+	ends(VERDICT_END, SAGA_ENDED);
+}
+END_TEST
+
+START_TEST(idle_hint)
+{
+	start(CHAT, "");
+	saga_hint(&r.s);
+	rig_take(&r);
+	rig_call(&r, 0, "1"); /* waits for the look */
+	ck_assert(!r.write);
+	rig_load(&r);
+	rig_writes(&r);
+	ends(VERDICT_END, SAGA_ENDED);
+}
+END_TEST
+
+START_TEST(hint_behind_a_write)
+{
+	rig_init(&r, CHAT, "", 77);
+	rig_load(&r);
+	saga_hint(&r.s); /* the write is on its way: looks behind it */
+	rig_write(&r);
+	ck_assert(r.load);
+	ck_assert(!r.write);
+	rig_load(&r);
+	rig_writes(&r);
+	ck_assert_str_eq(rig_types(&r), "accepted started stage.started");
+	rig_done(&r);
+}
+END_TEST
+
+/* --- taking over --------------------------------------------------------------------------- */
+
+START_TEST(over_already)
+{
+	static const char *const ends_with[] = {"task.completed", "task.failed", "task.cancelled",
+						"task.expired"};
+	for (int i = 0; i < 4; i++) {
+		rig_init(&r, CHAT, "", 77);
+		rig_append(&r, ends_with[i], "{}");
+		rig_load(&r);
+		ck_assert(!r.write);
+		ends(VERDICT_END, SAGA_ENDED);
+	}
+}
+END_TEST
+
+START_TEST(repeat_of_a_running_one)
+{
+	rig_init(&r, CHAT, "", 88);
+	rig_append(&r, "task.started", "{'worker':'w2','claim':77,'run':1}");
+	rig_append(&r, "task.stage.started", "{'stage':'a','attempt':1}");
+	rig_load(&r);
+	ends(VERDICT_REPEAT, SAGA_DROPPED);
+}
+END_TEST
+
+START_TEST(parked_and_back)
+{
+	rig_init(&r, CHAT, "", 88);
+	rig_append(&r, "task.started", "{'worker':'w2','claim':77,'run':1}");
+	rig_append(&r, "task.parked", "{'stage':'a'}");
+	rig_load(&r);
+	rig_writes(&r);
+	ck_assert_str_eq(rig_types(&r), "accepted started parked started stage.started");
+	rig_done(&r);
+}
+END_TEST
+
+/* Crashes behind every single event of the diamond; whoever takes over finishes it, and no stage is
+ * completed twice. */
+START_TEST(resume_at_every_point)
+{
+	for (size_t crash = 1;; crash++) {
+		rig_init(&r, DIAMOND, "", 77);
+		rig_load(&r);
+		bool crashed = false;
+		for (int i = 0; i < 100 && !r.finished; i++) {
+			if (!crashed && r.n_log == crash) {
+				crashed = true;
+				rig_again(&r, "w2", 77);
+				rig_load(&r);
+			}
+			if (r.write) {
+				rig_write(&r);
+				continue;
+			}
+			for (size_t k = 0; k < 4; k++)
+				if (r.s.stages[k].state == STAGE_CALLING)
+					rig_call(&r, k, "{\"n\":1}");
+		}
+		ck_assert(r.finished);
+		int completed[4] = {0};
+		for (size_t i = 0; i < r.n_log; i++) {
+			struct slice id =
+			    slice_text(slice_member(r.log[i].data, strlen(r.log[i].data), "stage"));
+			if (strcmp(r.log[i].type, "task.stage.completed") == 0)
+				completed[id.at[0] - 'a']++;
+		}
+		for (int k = 0; k < 4; k++)
+			ck_assert_int_eq(completed[k], 1);
+		ck_assert_str_eq(rig_last(&r)->type, "task.completed");
+		rig_done(&r);
+		if (!crashed)
+			break;
+		ck_assert_uint_lt(crash, 30);
+	}
+}
+END_TEST
+
+START_TEST(resume_counts_on)
+{
+	start(CHAT, "");
+	rig_call_fails(&r, 0, OUTCOME_RETRY, 0);
+	rig_writes(&r);
+	rig_tick(&r, 1000);
+	rig_writes(&r); /* attempt 2 is in the log, and its worker gone */
+	ck_assert_uint_eq(r.attempts[0], 2);
+	rig_again(&r, "w2", 77);
+	rig_load(&r);
+	rig_write(&r);
+	rig_last_has(&r, "task.started", "'run':2");
+	rig_writes(&r);
+	rig_last_has(&r, "task.stage.started", "'attempt':3,'worker':'w2'");
+	rig_call_fails(&r, 0, OUTCOME_RETRY, 0); /* the second that failed: a third may follow */
+	rig_writes(&r);
+	rig_tick(&r, 1000);
+	rig_writes(&r);
+	ck_assert_uint_eq(r.attempts[0], 4);
+	rig_call_fails(&r, 0, OUTCOME_RETRY, 0);
+	rig_writes(&r);
+	rig_last_has(&r, "task.failed", "upstream_error");
+	ends(VERDICT_END, SAGA_ENDED);
+}
+END_TEST
+
+START_TEST(resume_in_backoff)
+{
+	start(CHAT, "");
+	rig_call_fails(&r, 0, OUTCOME_RETRY, 9000);
+	rig_writes(&r);
+	int64_t at = saga_wake_at(&r.s);
+	rig_again(&r, "w2", 77);
+	rig_load(&r);
+	rig_writes(&r);
+	ck_assert_int_eq(saga_wake_at(&r.s), at);
+	rig_tick(&r, at - r.now);
+	rig_writes(&r);
+	ck_assert_uint_eq(r.attempts[0], 2);
+	rig_done(&r);
+}
+END_TEST
+
+START_TEST(resume_behind_a_final_failure)
+{
+	start(CHAT, "");
+	rig_call_fails(&r, 0, OUTCOME_FINAL, 0);
+	rig_write(&r); /* stage.failed, but no task.failed */
+	rig_again(&r, "w2", 77);
+	rig_load(&r);
+	rig_writes(&r);
+	rig_last_has(&r, "task.failed",
+		     "'stage':'a','reason':'upstream_error','message':'HTTP 500'");
+	ck_assert_uint_eq(r.calls[0], 0);
+	ends(VERDICT_END, SAGA_ENDED);
+}
+END_TEST
+
+START_TEST(resume_keeps_usage)
+{
+	start(CHAT, "");
+	struct saga_outcome outcome = {
+	    .text = "{\"text\":\"\\\"}\"}", .len = 14, .has_usage = true, .usage = {1, 2, 3}};
+	saga_called(&r.s, 0, 1, &outcome, r.now);
+	rig_take(&r);
+	rig_write(&r);
+	rig_again(&r, "w2", 77);
+	rig_load(&r);
+	rig_writes(&r);
+	rig_last_has(&r, "task.completed", "'total_tokens':3}");
+	ck_assert_ptr_nonnull(strstr(rig_last(&r)->data, "\"output\":{\"text\":\"\\\"}\"}"));
+	ends(VERDICT_END, SAGA_ENDED);
+}
+END_TEST
+
+/* A stage that takes its workers with it ends after a bounded number of them. */
+START_TEST(killer_stage)
+{
+	start(CHAT, "");
+	int runs = 1;
+	while (!r.finished && runs < 50) {
+		rig_again(&r, "w", 77);
+		rig_load(&r);
+		rig_writes(&r);
+		runs++;
+	}
+	ck_assert_int_eq(runs, SAGA_LOST_MAX + 2);
+	rig_last_has(&r, "task.failed", "'reason':'worker_lost'");
+	ends(VERDICT_END, SAGA_ENDED);
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {unknown_and_lost,          unknown_and_there,
+				      there_but_cancelled_since, fenced_by_the_same_ticket,
+				      fenced_by_another_ticket,  refused_for_good,
+				      trimmed_under_us,          ids_tell_writes_apart,
+				      cancelled_while_calling,   idle_hint,
+				      hint_behind_a_write,       over_already,
+				      repeat_of_a_running_one,   parked_and_back,
+				      resume_at_every_point,     resume_counts_on,
+				      resume_in_backoff,         resume_behind_a_final_failure,
+				      resume_keeps_usage,        killer_stage};
+	Suite *suite = suite_create("saga_log");
+	TCase *tc = tcase_create("saga");
+	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+		tcase_add_test(tc, tests[i]);
+	suite_add_tcase(suite, tc);
+	SRunner *runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	int failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed > 0;
+}
