@@ -148,10 +148,10 @@ class Control:
     """A small client of the control-plane: every call can be repeated."""
 
     def __init__(self, url, key):
-        self.url, self.key = url, key
+        self.url, self.admin_key = url, key
 
     def call(self, method, path, body=None, ok=(200, 201, 202, 204), **kw):
-        status, head, doc = http(method, f"{self.url}/v1{path}", body, self.key, **kw)
+        status, head, doc = http(method, f"{self.url}/v1{path}", body, self.admin_key, **kw)
         if status not in ok:
             raise StackError(f"{method} {path}: {status} {doc}")
         return status, head, doc
