@@ -8,6 +8,7 @@
 #include "services/orchestrator-worker/target_request.h"
 
 #define MINUTE_US   60000000
+#define LINGER_US   50000 /* from the last chunk of a chat to the end of its body */
 #define CONNECT_MS  10000
 #define TARGETS_MAX 1024  /* beyond that, one that is idle makes room */
 #define RATE_MAX    65536 /* calls a minute that one worker keeps count of */
@@ -296,12 +297,27 @@ static void fail(struct target_job *job, enum call_result result, const char *re
 	job_over(job);
 }
 
+static bool chat_is_whole(const struct target_job *job)
+{
+	return job->answer.events && job->answer.openai.finished;
+}
+
+static void succeed(struct target_job *job)
+{
+	struct http_result result = {.failure = HTTP_DONE, .status = 200};
+	job->answer.ended_us = loop_now_us(job->targets->loop);
+	target_answer_end(&job->answer, &result);
+	job_over(job);
+}
+
 static void on_end(struct timer *timer, void *arg)
 {
 	(void)timer;
 	struct target_job *job = arg;
 	if (job->state == JOB_OVER)
 		tell(job);
+	else if (chat_is_whole(job))
+		succeed(job);
 	else
 		fail(job, CALL_TIMEOUT, "timeout", "the target did not finish in time");
 }
@@ -326,6 +342,10 @@ static int on_body(void *arg, long status, const char *type, const char *data, s
 		job->first_us = loop_now_us(job->targets->loop);
 		timer_cancel(job->targets->loop, &job->first);
 	}
+	/* Normally the body ends with it and the connection can be used again; if not, it is not
+	 * waited for. */
+	if (chat_is_whole(job))
+		timer_set(job->targets->loop, &job->end, LINGER_US);
 	return 0;
 }
 
