@@ -169,14 +169,14 @@ static int read_epoch(const struct jmember *m, struct client_msg *msg, struct cl
 		return BAD("epoch must be a string");
 	/* A string that is no epoch of ours is an unknown epoch: recovered false, not an error. */
 	if (!jscan_text(m, msg->after_epoch, sizeof(msg->after_epoch)))
-		msg->after_epoch[0] = 0;
+		strcpy(msg->after_epoch, "?");
 	return 0;
 }
 
 static int read_after(const struct jmember *m, struct client_msg *msg, struct client_error *why)
 {
 	static const struct field fields[] = {
-	    {"epoch", true, read_epoch}, {"offset", true, read_offset}, {NULL, false, NULL}};
+	    {"epoch", false, read_epoch}, {"offset", true, read_offset}, {NULL, false, NULL}};
 	struct jmember members[2];
 	struct error err;
 	size_t n;

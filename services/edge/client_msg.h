@@ -43,7 +43,7 @@ struct client_msg {
 	    data; /* of publish, and the input of task: valid JSON, perhaps with white space */
 	struct slice token, resume;
 	bool has_after;
-	char after_epoch[EPOCH_LEN + 1]; /* "" for one that cannot be ours */
+	char after_epoch[EPOCH_LEN + 1]; /* "": none given; "?": one that cannot be ours */
 	uint64_t offset;                 /* of after, and of ack */
 	uint32_t deadline_ms;
 	int32_t priority;

@@ -328,8 +328,8 @@ void link_begin(struct link *link)
 		begin_task(link, pos);
 	else if (!link->has_after)
 		answer_and_go(link, pos, true);
-	else if (strcmp(link->epoch, t->reactor->edge->epoch))
-		answer_and_go(link, pos, false);
+	else if ((link->after || link->epoch[0]) && strcmp(link->epoch, t->reactor->edge->epoch))
+		answer_and_go(link, pos, false); /* offset 0 alone means: from the earliest kept */
 	else
 		begin_after(link, pos);
 }

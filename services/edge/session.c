@@ -225,11 +225,9 @@ static void task(struct session *s, const struct client_msg *msg, struct session
 	id = id_derive(s->principal->tenant, "task", msg->key);
 	task_channel(id.text, step->channel);
 	slot = session_find(s, step->channel);
-	if (slot >= 0 && s->subs[slot].state == SUB_TASK) {
-		error(step, msg->id, "conflict",
-		      "a task with this key was sent and is not answered yet");
-		return;
-	}
+	/* A repeat of a key that is not answered yet shares the subscription of the first one, and
+	 * with it its fate: if that one is refused, whoever sent both subscribes to the task
+	 * himself. */
 	step->new_sub = slot < 0;
 	if (slot < 0)
 		slot = take_slot(s, SUB_TASK);
