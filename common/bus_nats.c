@@ -120,9 +120,28 @@ static void on_delivery(natsConnection *nc, natsSubscription *ns, natsMsg *msg, 
 static void on_complete(void *arg)
 {
 	struct tap *tap = arg;
+	struct core *core = tap->core;
 
-	core_release(tap->core);
 	free(tap);
+	pthread_mutex_lock(&core->mu);
+	core->taps--;
+	pthread_cond_broadcast(&core->cond);
+	pthread_mutex_unlock(&core->mu);
+	core_release(core);
+}
+
+/* Waits for cnats' delivery thread to be through with us: what it still holds at the very end of
+ * the process it would not free any more. */
+static void taps_wait(struct core *core)
+{
+	struct timespec end;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_sec += 2;
+	pthread_mutex_lock(&core->mu);
+	while (core->taps > 0 && pthread_cond_timedwait(&core->cond, &core->mu, &end) == 0)
+		;
+	pthread_mutex_unlock(&core->mu);
 }
 
 /* --- subscriptions --------------------------------------------------------------------------- */
@@ -172,7 +191,10 @@ static bool nsub_attach(struct nsub *sub)
 		       LOG_S("error", natsStatus_GetText(s)));
 		return false;
 	}
-	core_retain(bus->core);
+	pthread_mutex_lock(&bus->core->mu);
+	bus->core->refs++;
+	bus->core->taps++;
+	pthread_mutex_unlock(&bus->core->mu);
 	natsSubscription_SetOnCompleteCB(sub->ns, on_complete, tap);
 	natsSubscription_SetPendingLimits(sub->ns, SUB_MSGS_MAX, SUB_BYTES_MAX);
 	return true;
@@ -866,6 +888,7 @@ static void nbus_free(struct bus *base)
 	for (uint32_t i = 0; i < bus->subs_cap; i++)
 		if (bus->subs[i].sub)
 			nsub_close(bus->subs[i].sub);
+	taps_wait(core);
 	free(bus->subs);
 	free(bus->spare);
 	free(bus->inbox);

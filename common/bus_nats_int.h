@@ -32,8 +32,9 @@ struct inbound {
 /* Lives until the last of the bus and cnats' subscriptions is gone. */
 struct core {
 	pthread_mutex_t mu;
-	pthread_cond_t cond; /* wakes the dialling thread */
+	pthread_cond_t cond; /* wakes the dialling thread, and bus_free() */
 	int refs;
+	int taps;    /* subscriptions that cnats may still call us for */
 	bool closed; /* the bus is gone: messages are dropped */
 	int wake_fd;
 	struct inbound *items;

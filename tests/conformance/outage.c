@@ -128,6 +128,17 @@ START_TEST(what_was_acknowledged_is_there)
 }
 END_TEST
 
+/* Acknowledges from claim `from` on until seq came; the number of those that are acknowledged. */
+static int ack_until(struct note *note, int from, uint64_t seq)
+{
+	for (;; from++) {
+		world_until(&w, &note->n, from + 1);
+		bus_claim_ack(note->claims[from]);
+		if (note->seqs[from] == seq)
+			return from + 1;
+	}
+}
+
 START_TEST(consumers_come_back)
 {
 	struct bus_consumer_conf conf = {.stream = w.prefix, .durable = "d", .ack_wait_ms = 1500};
@@ -135,6 +146,7 @@ START_TEST(consumers_come_back)
 	struct note note = {0};
 	struct bus_consumer *c;
 	struct error err;
+	int done;
 
 	world_stream(&w, (struct bus_stream_conf){.work_queue = true});
 	world_store(&w, "a", NULL, -1, "1");
@@ -148,16 +160,13 @@ START_TEST(consumers_come_back)
 	bus_claim_progress(note.claims[1]);
 	bus_claim_free(note.claims[1]);
 	up(&s);
-	world_until(&w, &note.n, 3); /* the one that was not acknowledged */
-	ck_assert_uint_eq(note.seq, 2);
-	bus_claim_ack(note.claims[2]);
+	/* At least once: a broker that was killed may also bring again what was acknowledged just
+	 * before. */
+	done = ack_until(&note, 2, 2);
 	ck_assert_int_eq(world_store(&w, "a", NULL, -1, "3").result, BUS_OK);
-	/* At least once: a broker that was killed may bring the second one again, acknowledged or
-	 * not. */
-	for (int i = 3; note.seq != 3; i++) {
-		world_until(&w, &note.n, i + 1);
-		bus_claim_ack(note.claims[i]);
-	}
+	done = ack_until(&note, done, 3);
+	for (; done < note.n; done++)
+		bus_claim_ack(note.claims[done]);
 	bus_consumer_close(c);
 }
 END_TEST
