@@ -67,7 +67,7 @@ struct jqbox {
 	struct end ends[ENDS_MAX]; /* [conf.helpers]: for the suspects */
 	struct runs queue, suspects, refused;
 	uint64_t suspect[SUSPECTS]; /* hashes of programs, a ring */
-	size_t suspect_at;
+	size_t suspect_count;       /* ever */
 	struct timer work, look;
 	struct jqbox_stats stats;
 };
@@ -138,7 +138,8 @@ static void give_words(struct jqbox_run *run, enum jqbox_code code)
 
 static bool suspected(const struct jqbox *box, uint64_t hash)
 {
-	for (size_t i = 0; i < SUSPECTS; i++)
+	size_t n = box->suspect_count < SUSPECTS ? box->suspect_count : SUSPECTS;
+	for (size_t i = 0; i < n; i++)
 		if (box->suspect[i] == hash)
 			return true;
 	return false;
@@ -147,7 +148,7 @@ static bool suspected(const struct jqbox *box, uint64_t hash)
 static void suspect(struct jqbox *box, uint64_t hash)
 {
 	if (!suspected(box, hash))
-		box->suspect[box->suspect_at++ % SUSPECTS] = hash;
+		box->suspect[box->suspect_count++ % SUSPECTS] = hash;
 }
 
 static uint64_t hash_of(const char *text, size_t len)
@@ -253,16 +254,20 @@ static void again(struct jqbox *box, struct jqbox_run *run)
 }
 
 /* Puts the runs of this helper back in the queue, in their order, but for the one with that id,
- * which is returned (NULL: none such). */
+ * which is returned (NULL: none such) and whose program is suspected from now on: in others of
+ * them, too. */
 static struct jqbox_run *recall(struct end *end, uint64_t blamed)
 {
-	struct jqbox_run *found = NULL;
+	struct jqbox_run *found = end->sent.first;
+	while (found != NULL && found->id != blamed)
+		found = found->next;
+	if (found != NULL) {
+		take(&end->sent, found);
+		suspect(end->box, found->hash);
+	}
 	for (struct jqbox_run *run; (run = end->sent.last) != NULL;) {
 		take(&end->sent, run);
-		if (run->id == blamed)
-			found = run;
-		else
-			again(end->box, run);
+		again(end->box, run);
 	}
 	end->sent_bytes = 0;
 	want_work(end->box);
@@ -285,10 +290,8 @@ static void end_lost(struct end *end, enum jqbox_code code)
 			if (++run->tries >= TRIES_MAX)
 				running = run->id;
 	struct jqbox_run *blamed = recall(end, running);
-	if (blamed == NULL)
-		return;
-	suspect(box, blamed->hash);
-	give_words(blamed, code);
+	if (blamed != NULL)
+		give_words(blamed, code);
 }
 
 /* --- sending ------------------------------------------------------------------------------- */
@@ -328,20 +331,29 @@ static bool has_room(const struct end *end, const struct jqbox_run *run)
 	       (end->sent.count == 0 || end->sent_bytes + size_of(run) <= SENT_BYTES);
 }
 
-/* The helper with the least to do; the suspects' own serves everyone while the others are stuck. */
+/* The suspects' helper is needed by everyone. */
+static bool all_stuck(const struct jqbox *box)
+{
+	for (size_t i = 0; i < box->conf.helpers; i++)
+		if (!box->ends[i].stuck)
+			return false;
+	return true;
+}
+
+/* The helper with the least to do. While all are stuck the suspects' own serves everyone, and
+ * suspects wait. */
 static struct end *choose(struct jqbox *box, const struct jqbox_run *run, bool suspicious)
 {
 	struct end *aside = &box->ends[box->conf.helpers], *best = NULL;
-	if (suspicious)
-		return has_room(aside, run) ? aside : NULL;
-	bool stuck = true;
+	bool stuck = all_stuck(box);
+	if (suspicious || stuck)
+		return suspicious != stuck && has_room(aside, run) ? aside : NULL;
 	for (size_t i = 0; i < box->conf.helpers; i++) {
 		struct end *end = &box->ends[i];
-		stuck &= end->stuck;
 		if (has_room(end, run) && (best == NULL || end->sent.count < best->sent.count))
 			best = end;
 	}
-	return best == NULL && stuck && has_room(aside, run) ? aside : best;
+	return best;
 }
 
 static void refuse_all(struct jqbox *box, struct runs *list)
@@ -356,6 +368,11 @@ static void refuse_all(struct jqbox *box, struct runs *list)
 static void dispatch(struct jqbox *box, struct runs *list, bool suspicious)
 {
 	for (struct jqbox_run *run; (run = list->first) != NULL;) {
+		if (!suspicious && suspected(box, run->hash)) {
+			take(list, run);
+			push(&box->suspects, run, false);
+			continue;
+		}
 		struct end *end = choose(box, run, suspicious);
 		if (end == NULL)
 			return;
@@ -466,7 +483,6 @@ static void stick(struct end *end, uint64_t running)
 		atomic_store(&end->page->skip, end->box->next_id);
 		return;
 	}
-	suspect(end->box, slow->hash);
 	push(&end->sent, slow, false);
 	end->sent_bytes = size_of(slow);
 	atomic_store(&end->page->skip, end->box->next_id);

@@ -180,6 +180,29 @@ START_TEST(known_looper_stays_aside)
 }
 END_TEST
 
+/* Several of the same at once: the first one gives the others away, also those that were sent
+ * already. */
+START_TEST(many_loopers)
+{
+	struct want bad[4], good[50];
+	expect("\"warm\"", "{}", JQBOX_OK, NULL);
+	for (int i = 0; i < 4; i++)
+		eval(&bad[i], "def f: f; f", "{}");
+	for (int i = 0; i < 50; i++)
+		eval(&good[i], "\"quick\"", "{}");
+	for (int i = 0; i < 50; i++) {
+		await(&good[i]);
+		free(good[i].text);
+	}
+	ck_assert_int_eq(bad[0].done + bad[1].done + bad[2].done + bad[3].done, 0);
+	for (int i = 0; i < 4; i++) {
+		await(&bad[i]);
+		ck_assert_int_eq(bad[i].code, JQBOX_TIME);
+		free(bad[i].text);
+	}
+}
+END_TEST
+
 START_TEST(memory_hog)
 {
 	struct want bad, good;
@@ -389,6 +412,7 @@ int main(void)
 	tcase_add_test(tc, nothing_to_see);
 	tcase_add_test(tc, loop_for_ever);
 	tcase_add_test(tc, known_looper_stays_aside);
+	tcase_add_test(tc, many_loopers);
 	tcase_add_test(tc, memory_hog);
 	tcase_add_test(tc, deep_recursion);
 	tcase_add_test(tc, killed_from_outside);
