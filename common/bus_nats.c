@@ -21,6 +21,7 @@
 #define SILENT_MAX                                                                                 \
 	5 /* checks without a byte from the server until the connection counts as dead             \
 	   */
+#define GATHER_MAX    (256 << 10) /* bytes that a turn gathers before they are written */
 #define IO_BUFFER     65536
 #define SUB_MSGS_MAX  262144
 #define SUB_BYTES_MAX (256 << 20)
@@ -763,10 +764,18 @@ static void on_wake(struct loop_io *io, uint32_t events, void *arg)
 
 /* --- operations ------------------------------------------------------------------------------ */
 
-static bool sendable(struct nbus *bus)
+bool nbus_sendable(struct nbus *bus, size_t len)
 {
 	if (!bus->connected || bus->conn->dead)
 		return false;
+	/* A turn that sends a lot does not keep all of it until its end. */
+	bus->gathered += len;
+	if (bus->gathered > GATHER_MAX) {
+		bus->gathered = 0;
+		conn_write(bus);
+		if (bus->conn->dead)
+			return false;
+	}
 	if (bus->conn->blocked && natsConnection_Buffered(bus->conn->nc) > UNSENT_MAX) {
 		metric_add(bus->m.refused, 1);
 		return false;
@@ -776,7 +785,7 @@ static bool sendable(struct nbus *bus)
 
 bool nbus_send(struct nbus *bus, const char *subject, const void *data, size_t len)
 {
-	return sendable(bus) &&
+	return nbus_sendable(bus, len) &&
 	       natsConnection_Publish(bus->conn->nc, subject, data, (int)len) == NATS_OK;
 }
 
@@ -790,7 +799,7 @@ static int nbus_publish(struct bus *base, const char *subject, const void *data,
 		return err_set(err, ERR_REJECTED, "bad subject");
 	if (len > UNSENT_MAX)
 		return err_set(err, ERR_REJECTED, "message too large");
-	if (!sendable(bus))
+	if (!nbus_sendable(bus, len))
 		return 0; /* at most once */
 	s = natsConnection_Publish(bus->conn->nc, subject, data, (int)len);
 	if (s == NATS_MAX_PAYLOAD)

@@ -114,6 +114,7 @@ struct nbus {
 	bool heard;
 	int silent;
 	uint64_t echo_sent;
+	size_t gathered; /* bytes given to cnats since the last write that their number caused */
 	void (*on_state)(void *arg, bool connected);
 	void *on_state_arg;
 	char error_text[256];
@@ -157,6 +158,8 @@ struct nsub *nsub_open(struct nbus *bus, const char *subject, const char *queue,
 		       void *arg);
 void nsub_close(struct nsub *sub);
 /* At most once; false: not sent. */
+/* False: not connected, or too much is unsent (counted). */
+bool nbus_sendable(struct nbus *bus, size_t len);
 bool nbus_send(struct nbus *bus, const char *subject, const void *data, size_t len);
 
 /* --- bus_nats_req.c: requests */

@@ -240,13 +240,12 @@ static enum bus_result send_call(struct nbus *bus, const struct call *c, uint32_
 		snprintf(bus->error_text, sizeof(bus->error_text), "bad subject or size");
 		return BUS_REJECTED;
 	}
-	if (!bus->connected || bus->conn->dead)
-		return BUS_UNAVAILABLE;
-	if (bus->pend_used > PENDING_MAX ||
-	    (bus->conn->blocked && natsConnection_Buffered(bus->conn->nc) > UNSENT_MAX)) {
+	if (bus->pend_used > PENDING_MAX) {
 		metric_add(bus->m.refused, 1);
 		return BUS_UNAVAILABLE;
 	}
+	if (!nbus_sendable(bus, c->len))
+		return BUS_UNAVAILABLE;
 	snprintf(reply, sizeof(reply), "%s.r%08x%08x", bus->inbox, i, bus->pend[i].gen);
 	s = transmit(bus, c, reply);
 	if (s == NATS_OK)

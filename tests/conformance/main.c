@@ -21,6 +21,8 @@ static int run(const struct factory *f)
 	suite_add_tcase(suite, consumer_case());
 	suite_add_tcase(suite, bucket_case());
 	suite_add_tcase(suite, outage_case());
+	if (f == &nats_factory)
+		suite_add_tcase(suite, nats_case());
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

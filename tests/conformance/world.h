@@ -83,5 +83,6 @@ TCase *stream_case(void);
 TCase *consumer_case(void);
 TCase *bucket_case(void);
 TCase *outage_case(void);
+TCase *nats_case(void); /* only for nats-server */
 
 #endif
