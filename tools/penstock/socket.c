@@ -116,7 +116,6 @@ static int handshake(struct cli_socket *s, const char *host, const char *token, 
 	secret_random(16, nonce);
 	for (char *p = nonce; *p; p++)
 		*p = *p == '-' ? '+' : *p == '_' ? '/' : *p;
-				     matter to the server */
 	strbuf_addf(
 	    &ask,
 	    "GET /v1/ws HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
