@@ -4,65 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/ids.h"
 #include "common/log.h"
 #include "common/names.h"
-#include "common/rng.h"
 #include "common/strbuf.h"
+#include "services/event-store/ingest_impl.h"
 #include "services/event-store/item.h"
-#include "services/event-store/queue.h"
 
 #define BATCH_MAX       2000
 #define BYTES_MAX       (32 << 20)
 #define GATHER_US       20000
 #define ACK_WAIT_MS     30000
 #define ACK_PENDING_MAX 20000
-#define RETRY_FIRST_US  100000
-#define RETRY_MAX_US    5000000
 
-struct ingest {
-	struct bus *bus;
-	struct loop *loop;
-	struct store_sink *sink;
-	struct ingest_conf conf;
-	void (*changed)(void *arg);
-	void *arg;
-	struct bus_consumer *consumer;
-	enum store_standing standing;
-	bool placed;                  /* leading, and the stream told where it begins */
-	uint64_t position;            /* committed */
-	uint64_t first_seq;           /* while placing */
-	char position_id[ID_LEN + 1]; /* its event, as stored; "" not known */
-	int ack_wait_ms;
-	uint64_t next;              /* the sequence whose turn it is */
-	struct store_queue ready;   /* in order, without a hole, up to next - 1 */
-	struct store_queue ahead;   /* in order, beyond next */
-	struct store_batch writing; /* n > 0: the sink has it */
-	size_t held_bytes, typical; /* of all three; of a message, decaying maximum */
-	bool placing;               /* the checks of place() are under way */
-	uint64_t fetching;          /* a bus_get for this sequence is under way; 0: none */
-	int64_t
-	    missing_since_us;  /* next is not found although it should be there; 0: it is not so */
-	bool anew;             /* it was made anew, or is gone */
-	bool broken;           /* the stream is not what was stored: nothing is ingested */
-	int failures;          /* writes in a row */
-	int64_t wrote_us;      /* when the last write began */
-	int64_t not_before_us; /* back-off */
-	struct timer flush, again;
-	struct loop_hook hook;
-	struct rng rng;
-	bool stopping;
-	void (*stopped)(void *arg);
-	void *stopped_arg;
-	struct metric *m_messages, *m_batches, *m_failures, *m_repeats, *m_fetched, *m_poison;
-	struct metric *m_held, *m_held_bytes, *m_position, *m_leading, *m_lag_s;
-	struct histogram *m_commit;
-};
-
-static void place(struct ingest *in);
-static void fill_hole(struct ingest *in);
-
-static void tell(struct ingest *in)
+void ingest_tell(struct ingest *in)
 {
 	metric_set(in->m_position, (int64_t)in->position);
 	metric_set(in->m_leading, in->standing == STORE_LEADING);
@@ -80,7 +34,7 @@ static size_t held(const struct ingest *in)
 
 /* Says how many more messages may come: bounded by number, and by bytes as far as the size of the
  * messages of late lets us guess. */
-static void ask(struct ingest *in)
+void ingest_ask(struct ingest *in)
 {
 	size_t limit = 2 * in->conf.batch_max, credit = 0;
 	bool willing = in->placed && !in->stopping && !in->failures;
@@ -95,12 +49,10 @@ static void ask(struct ingest *in)
 	metric_set(in->m_held_bytes, (int64_t)in->held_bytes);
 }
 
-enum fate { FATE_ACK, FATE_GIVE_BACK };
-
-static void settle(struct ingest *in, struct store_item *item, enum fate fate)
+void ingest_settle(struct ingest *in, struct store_item *item, enum ingest_fate fate)
 {
 	in->held_bytes -= item->cost;
-	if (item->claim && fate == FATE_ACK)
+	if (item->claim && fate == INGEST_ACK)
 		bus_claim_ack(item->claim);
 	else if (item->claim)
 		bus_claim_nak(item->claim, 0);
@@ -108,16 +60,15 @@ static void settle(struct ingest *in, struct store_item *item, enum fate fate)
 	store_item_done(item);
 }
 
-static void give_back(struct ingest *in)
+void ingest_give_back(struct ingest *in)
 {
 	for (size_t i = 0; i < in->ready.n; i++)
-		settle(in, store_queue_at(&in->ready, i), FATE_GIVE_BACK);
+		ingest_settle(in, store_queue_at(&in->ready, i), INGEST_GIVE_BACK);
 	for (size_t i = 0; i < in->ahead.n; i++)
-		settle(in, store_queue_at(&in->ahead, i), FATE_GIVE_BACK);
+		ingest_settle(in, store_queue_at(&in->ahead, i), INGEST_GIVE_BACK);
 	store_queue_drop(&in->ready, in->ready.n);
 	store_queue_drop(&in->ahead, in->ahead.n);
 }
-
 /* --- writing -----------------------------------------------------------------------------------
  */
 
@@ -138,7 +89,7 @@ static void write_some(struct ingest *in)
 }
 
 /* An idle event-store writes at once; a busy one gathers, so that a commit carries many. */
-static void maybe_write(struct ingest *in)
+void ingest_maybe_write(struct ingest *in)
 {
 	int64_t now = loop_now_us(in->loop), due = in->wrote_us + in->conf.gather_us;
 
@@ -157,18 +108,18 @@ static void maybe_write(struct ingest *in)
 static void on_flush(struct timer *timer, void *arg)
 {
 	(void)timer;
-	maybe_write(arg);
+	ingest_maybe_write(arg);
 }
 
 static void on_turn_end(struct loop_hook *hook, void *arg)
 {
 	(void)hook;
-	maybe_write(arg);
+	ingest_maybe_write(arg);
 }
 
 static void finish_stop(struct ingest *in)
 {
-	give_back(in);
+	ingest_give_back(in);
 	if (in->stopped)
 		in->stopped(in->stopped_arg);
 	in->stopped = NULL;
@@ -180,14 +131,15 @@ static void keep_for_later(struct ingest *in, const struct error *err)
 	store_queue_prepend(&in->ready, in->writing.items, in->writing.n);
 	in->writing.n = 0;
 	in->failures++;
-	int64_t cap = backoff_full_jitter(&in->rng, in->failures, RETRY_FIRST_US, 2, RETRY_MAX_US);
+	int64_t cap = backoff_full_jitter(&in->rng, in->failures, INGEST_RETRY_FIRST_US, 2,
+					  INGEST_RETRY_MAX_US);
 	in->not_before_us = loop_now_us(in->loop) + cap;
 	metric_add(in->m_failures, 1);
 	if (in->standing == STORE_STANDBY)
-		give_back(in);
+		ingest_give_back(in);
 	log_at(LOG_WARN, "a batch could not be written, it is kept", LOG_S("error", err->msg),
 	       LOG_I("messages", in->ready.n), LOG_I("failures", in->failures));
-	ask(in);
+	ingest_ask(in);
 }
 
 static void committed(struct ingest *in)
@@ -207,11 +159,11 @@ static void committed(struct ingest *in)
 	for (size_t i = 0; i < b->n; i++) {
 		if (!b->items[i].event)
 			metric_add(in->m_poison, 1);
-		settle(in, &b->items[i], FATE_ACK);
+		ingest_settle(in, &b->items[i], INGEST_ACK);
 	}
 	b->n = 0;
-	ask(in);
-	tell(in);
+	ingest_ask(in);
+	ingest_tell(in);
 }
 
 static void on_written(void *arg, const struct error *err)
@@ -227,303 +179,8 @@ static void on_written(void *arg, const struct error *err)
 	if (in->stopping)
 		finish_stop(in);
 	else
-		maybe_write(in);
+		ingest_maybe_write(in);
 }
-
-/* --- taking in, in order -----------------------------------------------------------------------
- */
-
-/* A message that we hold was delivered again: its newest claim is the one to acknowledge. */
-static void renew_claim(struct ingest *in, uint64_t seq, struct bus_claim *claim)
-{
-	size_t lo = 0, hi = in->ready.n;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-		if (store_queue_at(&in->ready, mid)->seq < seq)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	struct store_item *item = lo < in->ready.n ? store_queue_at(&in->ready, lo) : NULL;
-	for (size_t i = 0; (!item || item->seq != seq) && i < in->writing.n; i++)
-		item = &in->writing.items[i];
-	if (!item || item->seq != seq) {
-		bus_claim_free(claim); /* deleted by somebody's hand: let it run out */
-		return;
-	}
-	bus_claim_free(item->claim);
-	item->claim = claim;
-}
-
-static void push_ready(struct ingest *in, struct store_item *item)
-{
-	store_queue_push(&in->ready, item);
-	in->next = item->seq + 1;
-}
-
-/* The same message is in our hands already. */
-static void drop_twin(struct ingest *in, struct store_item *item)
-{
-	if (item->claim)
-		renew_claim(in, item->seq, item->claim);
-	item->claim = NULL;
-	settle(in, item, FATE_ACK);
-}
-
-/* What waited for its turn and has it now. */
-static void promote(struct ingest *in)
-{
-	size_t n = 0;
-
-	while (n < in->ahead.n && store_queue_at(&in->ahead, n)->seq <= in->next) {
-		struct store_item *item = store_queue_at(&in->ahead, n++);
-		if (item->seq == in->next)
-			push_ready(in, item);
-		else /* fetched meanwhile */
-			drop_twin(in, item);
-	}
-	store_queue_drop(&in->ahead, n);
-	fill_hole(in);
-}
-
-static void take(struct ingest *in, const struct bus_msg *msg, struct bus_claim *claim)
-{
-	struct store_item item;
-
-	store_item_init(&item, msg);
-	item.claim = claim;
-	in->held_bytes += item.cost;
-	in->typical -= in->typical / 64;
-	if (in->typical < item.cost)
-		in->typical = item.cost;
-	if (item.seq == in->next) {
-		push_ready(in, &item);
-		if (in->ahead.n)
-			promote(in);
-		return;
-	}
-	if (!store_queue_insert(&in->ahead, &item)) {
-		bus_claim_free(item.claim);
-		item.claim = NULL;
-		settle(in, &item, FATE_ACK);
-	}
-	fill_hole(in);
-}
-
-static void on_deliver(void *arg, const struct bus_msg *msg, struct bus_claim *claim)
-{
-	struct ingest *in = arg;
-
-	if (!in->placed || in->stopping) {
-		bus_claim_nak(claim, 0);
-		return;
-	}
-	if (msg->seq <= in->position) { /* stored: only its acknowledgement was lost */
-		metric_add(in->m_repeats, 1);
-		bus_claim_ack(claim);
-		ask(in);
-		return;
-	}
-	if (msg->seq < in->next) { /* in our hands: it is acknowledged once, after the commit */
-		metric_add(in->m_repeats, 1);
-		renew_claim(in, msg->seq, claim);
-		ask(in);
-		return;
-	}
-	take(in, msg, claim);
-}
-
-/* Not there: below the stream's first one it was trimmed, and there is nothing to store. Above, a
- * replica that lags behind may have answered: only when it is not there for longer than a
- * redelivery takes is it believed that somebody deleted it by hand. */
-static void on_missing(void *arg, enum bus_result result, const struct bus_stream_info *info)
-{
-	struct ingest *in = arg;
-	int64_t now = loop_now_us(in->loop);
-	bool same = in->fetching == in->next;
-
-	in->fetching = 0;
-	if (!in->placed || in->stopping)
-		return;
-	if (result == BUS_OK && same && info->first_seq > in->next) {
-		in->next = info->first_seq;
-	} else if (same) {
-		if (!in->missing_since_us)
-			in->missing_since_us = now;
-		if (now - in->missing_since_us < 2000 * (int64_t)in->ack_wait_ms) {
-			timer_set(in->loop, &in->again, RETRY_FIRST_US);
-			return;
-		}
-		log_at(LOG_ERROR, "a message of EVENTS is gone", LOG_I("seq", in->next));
-		in->next++;
-	}
-	in->missing_since_us = 0;
-	promote(in);
-}
-
-static void on_fetched(void *arg, enum bus_result result, const struct bus_msg *msg)
-{
-	struct ingest *in = arg;
-	uint64_t asked = in->fetching;
-
-	if (result == BUS_NOT_FOUND && in->placed && !in->stopping && asked == in->next) {
-		bus_stream_info(in->bus, STREAM_EVENTS, NULL, on_missing, in);
-		return;
-	}
-	in->fetching = 0;
-	if (!in->placed || in->stopping)
-		return;
-	if (asked == in->next && result == BUS_OK) {
-		metric_add(in->m_fetched, 1);
-		in->missing_since_us = 0;
-		take(in, msg, NULL);
-	} else if (asked == in->next) {
-		timer_set(in->loop, &in->again, RETRY_FIRST_US);
-		return;
-	}
-	fill_hole(in);
-}
-
-/* Only when something is here whose turn it is not yet: then what is before it was delivered to
- * somebody who did not live to store it, and comes again after ack_wait only. */
-static void fill_hole(struct ingest *in)
-{
-	if (!in->ahead.n || in->fetching || timer_armed(&in->again))
-		return;
-	in->fetching = in->next;
-	bus_get(in->bus, STREAM_EVENTS, in->next, on_fetched, in);
-}
-
-static void on_again(struct timer *timer, void *arg)
-{
-	struct ingest *in = arg;
-
-	(void)timer;
-	if (in->standing == STORE_LEADING && !in->placed)
-		place(in);
-	else if (in->placed)
-		fill_hole(in);
-}
-
-/* --- taking the lead and losing it --------------------------------------------------------------
- */
-
-static void placed(struct ingest *in, uint64_t first_seq)
-{
-	uint64_t next = in->position + 1 > first_seq ? in->position + 1 : first_seq;
-	size_t old = 0;
-
-	/* Kept from before the database went away, and still the next ones? */
-	while (old < in->ready.n && store_queue_at(&in->ready, old)->seq <= in->position)
-		settle(in, store_queue_at(&in->ready, old++), FATE_ACK);
-	store_queue_drop(&in->ready, old);
-	if (in->ready.n && store_queue_at(&in->ready, 0)->seq != next)
-		give_back(in);
-	if (!in->ready.n)
-		in->next = next;
-	in->placed = true;
-	in->broken = false;
-	in->failures = 0;
-	promote(in);
-	ask(in);
-	tell(in);
-	maybe_write(in);
-}
-
-/* A broker that came back without its newest messages gives their sequences to others. Taking those
- * for stored would lose them, storing them would mix up the channels' offsets: a person must
- * decide. */
-static void broken(struct ingest *in, const char *why)
-{
-	if (!in->broken)
-		log_at(LOG_ERROR, "EVENTS is not the stream that was stored; nothing is ingested",
-		       LOG_S("why", why), LOG_I("stored", in->position));
-	in->broken = true;
-	timer_set(in->loop, &in->again, RETRY_MAX_US);
-	tell(in);
-}
-
-/* The message at the position: is it the one that was stored there? */
-static void on_last_stored(void *arg, enum bus_result result, const struct bus_msg *msg)
-{
-	struct ingest *in = arg;
-	struct store_item item;
-
-	in->placing = false;
-	if (in->standing != STORE_LEADING || in->placed || in->stopping)
-		return;
-	if (result != BUS_OK) {
-		timer_set(in->loop, &in->again, RETRY_FIRST_US);
-		return;
-	}
-	store_item_init(&item, msg);
-	bool same = !in->position_id[0] || !item.event || !strcmp(item.event->id, in->position_id);
-	store_item_done(&item);
-	if (same)
-		placed(in, in->first_seq);
-	else
-		broken(in, "another event is at the last stored place");
-}
-
-static void on_info(void *arg, enum bus_result result, const struct bus_stream_info *info)
-{
-	struct ingest *in = arg;
-
-	in->placing = false;
-	if (in->standing != STORE_LEADING || in->placed || in->stopping)
-		return;
-	in->anew = result == BUS_NOT_FOUND || (result == BUS_OK && info->created_us &&
-					       (uint64_t)info->created_us != in->conf.epoch);
-	if (in->anew) {
-		broken(in, "it was made anew or is gone");
-	} else if (result != BUS_OK) {
-		timer_set(in->loop, &in->again, RETRY_FIRST_US);
-	} else if (in->position > info->last_seq) {
-		broken(in, "it ends before what is stored");
-	} else if (in->position < info->first_seq || !in->position) {
-		placed(in, info->first_seq);
-	} else {
-		in->placing = true;
-		in->first_seq = info->first_seq;
-		bus_get(in->bus, STREAM_EVENTS, in->position, on_last_stored, in);
-	}
-}
-
-static void place(struct ingest *in)
-{
-	if (in->placing)
-		return;
-	if (in->writing.n) { /* its end moves the position */
-		timer_set(in->loop, &in->again, RETRY_FIRST_US);
-		return;
-	}
-	in->placing = true;
-	bus_stream_info(in->bus, STREAM_EVENTS, NULL, on_info, in);
-}
-
-static void on_standing(void *arg, enum store_standing standing, uint64_t position,
-			const char *event_id)
-{
-	struct ingest *in = arg;
-
-	if (!in->consumer)
-		return; /* closed meanwhile */
-	in->standing = standing;
-	in->placed = false;
-	if (standing == STORE_LEADING) {
-		in->position = position;
-		snprintf(in->position_id, sizeof(in->position_id), "%s", event_id);
-		place(in);
-	} else if (standing == STORE_STANDBY) {
-		/* Whoever leads fetches these itself; giving them back saves it the wait. */
-		give_back(in);
-		in->position = 0;
-	}
-	ask(in);
-	tell(in);
-}
-
 /* --- life --------------------------------------------------------------------------------------
  */
 
@@ -558,6 +215,17 @@ static void make_metrics(struct ingest *in, struct metrics *m)
 					 "From handing a batch to the database to its commit");
 }
 
+static void on_again(struct timer *timer, void *arg)
+{
+	struct ingest *in = arg;
+
+	(void)timer;
+	if (in->standing == STORE_LEADING && !in->placed)
+		ingest_place(in);
+	else if (in->placed)
+		ingest_fill_hole(in);
+}
+
 struct ingest *ingest_start(struct bus *bus, struct loop *loop, struct store_sink *sink,
 			    struct metrics *metrics, const struct ingest_conf *conf,
 			    void (*changed)(void *arg), void *arg, struct error *err)
@@ -579,7 +247,7 @@ struct ingest *ingest_start(struct bus *bus, struct loop *loop, struct store_sin
 					     .durable = "store",
 					     .ack_wait_ms = in->ack_wait_ms,
 					     .max_ack_pending = ACK_PENDING_MAX};
-	in->consumer = bus_consumer_open(bus, &consumer, on_deliver, in, err);
+	in->consumer = bus_consumer_open(bus, &consumer, ingest_deliver, in, err);
 	if (!in->consumer) {
 		free(in);
 		return NULL;
@@ -594,7 +262,7 @@ struct ingest *ingest_start(struct bus *bus, struct loop *loop, struct store_sin
 	in->hook = (struct loop_hook){.fn = on_turn_end, .arg = in};
 	loop_hook_add(loop, &in->hook);
 	struct store_listener listener = {
-	    .standing = on_standing, .written = on_written, .arg = in};
+	    .standing = ingest_on_standing, .written = on_written, .arg = in};
 	sink->ops->start(sink, conf->epoch, &listener);
 	return in;
 }
@@ -618,9 +286,9 @@ void ingest_recheck(struct ingest *in)
 {
 	/* A batch that is being written was read before; it ends as it ends. */
 	in->placed = false;
-	ask(in);
+	ingest_ask(in);
 	if (in->standing == STORE_LEADING && !in->stopping)
-		place(in);
+		ingest_place(in);
 }
 
 uint64_t ingest_position(const struct ingest *in)
@@ -633,7 +301,7 @@ void ingest_stop(struct ingest *in, void (*done)(void *arg), void *arg)
 	in->stopping = true;
 	in->stopped = done;
 	in->stopped_arg = arg;
-	ask(in);
+	ingest_ask(in);
 	if (!in->writing.n)
 		finish_stop(in);
 }

@@ -94,7 +94,7 @@ static void unlink_query(struct store_query *s, struct query *q)
 	metric_set(s->m_under_way, (int64_t)--s->n);
 }
 
-void query_finish(struct query *q)
+void store_query_finish(struct query *q)
 {
 	struct store_query *s = q->owner;
 	enum result result = !q->error ? RESULT_OK : RESULT_ERROR;
@@ -111,17 +111,17 @@ void query_finish(struct query *q)
 	query_free(q);
 }
 
-struct bus *query_bus(struct query *q)
+struct bus *store_query_bus(struct query *q)
 {
 	return q->owner->bus;
 }
 
-unsigned query_parts(struct query *q)
+unsigned store_query_parts(struct query *q)
 {
 	return q->owner->conf.parts;
 }
 
-int64_t query_age_us(struct query *q)
+int64_t store_query_age_us(struct query *q)
 {
 	return loop_now_us(q->owner->loop) - q->since_us;
 }
@@ -185,7 +185,7 @@ static const char *read_timeline(struct query *q, const struct bus_msg *msg)
 static void on_pool_done(void *arg, struct store_job *job)
 {
 	(void)arg;
-	query_tail((struct query *)job);
+	store_query_tail((struct query *)job);
 }
 
 static void on_request(struct store_query *s, enum query_kind kind, const struct bus_msg *msg)
@@ -212,7 +212,7 @@ static void on_request(struct store_query *s, enum query_kind kind, const struct
 	q->message = read[kind](q, msg);
 	if (q->message) {
 		q->error = "bad_request";
-		query_finish(q);
+		store_query_finish(q);
 		return;
 	}
 	store_pool_add(s->pool, &q->job);
@@ -271,8 +271,8 @@ struct store_query *store_query_start(struct bus *bus, struct loop *loop,
 	s->conf = *conf;
 	s->conf.dsn = NULL; /* the pool has its own copy */
 	make_metrics(s, metrics);
-	s->pool =
-	    store_pool_start(loop, conf->dsn, conf->threads, query_ask_postgres, on_pool_done, s);
+	s->pool = store_pool_start(loop, conf->dsn, conf->threads, store_query_ask_postgres,
+				   on_pool_done, s);
 	for (int k = 0; k < N_QUERY_KINDS; k++) {
 		s->subs[k] = bus_subscribe(bus, subs[k].subject, "store", subs[k].fn, s, err);
 		if (!s->subs[k]) {

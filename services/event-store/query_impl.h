@@ -1,6 +1,6 @@
 /* What the files of query.h share: one query on its way. Its stages: request (query.c, loop) →
- * PostgreSQL (query_ask_postgres, a pool thread) → the stream's tail (query_tail.c, loop) → answer
- * (query.c, loop). */
+ * PostgreSQL (store_query_ask_postgres, a pool thread) → the stream's tail (query_tail.c, loop) →
+ * answer (query.c, loop). */
 #ifndef PENSTOCK_EVENT_STORE_QUERY_IMPL_H
 #define PENSTOCK_EVENT_STORE_QUERY_IMPL_H
 
@@ -40,14 +40,14 @@ struct query {
 
 /* On a pool thread; conn NULL: PostgreSQL is away. Returns -1 if the connection is no good any
  * more. */
-int query_ask_postgres(PGconn *conn, struct store_job *job);
+int store_query_ask_postgres(PGconn *conn, struct store_job *job);
 /* Reads what PostgreSQL does not have yet, then finishes. */
-void query_tail(struct query *q);
+void store_query_tail(struct query *q);
 /* Sends the answer (or q->error) and frees q. */
-void query_finish(struct query *q);
+void store_query_finish(struct query *q);
 
-struct bus *query_bus(struct query *q);
-unsigned query_parts(struct query *q);
-int64_t query_age_us(struct query *q);
+struct bus *store_query_bus(struct query *q);
+unsigned store_query_parts(struct query *q);
+int64_t store_query_age_us(struct query *q);
 
 #endif

@@ -64,7 +64,7 @@ static int ask(PGconn *conn, struct query *q, struct error *err)
 	}
 }
 
-int query_ask_postgres(PGconn *conn, struct store_job *job)
+int store_query_ask_postgres(PGconn *conn, struct store_job *job)
 {
 	struct query *q = (struct query *)job;
 	struct error err = {0};
@@ -89,7 +89,7 @@ static void fail(struct query *q, const char *error, const char *message)
 {
 	q->error = error;
 	q->message = message;
-	query_finish(q);
+	store_query_finish(q);
 }
 
 static void done(struct query *q)
@@ -101,7 +101,7 @@ static void done(struct query *q)
 		}
 		put_json(q, project_json(&q->task));
 	}
-	query_finish(q);
+	store_query_finish(q);
 }
 
 /* The stream cannot be read now. A page with something in it is still a true one: there may be
@@ -110,7 +110,7 @@ static void cut_short(struct query *q)
 {
 	if (q->kind == QUERY_REPLAY && q->page.n) {
 		q->page.more = true;
-		query_finish(q);
+		store_query_finish(q);
 	} else {
 		fail(q, "unavailable", "the stream cannot be read at the moment");
 	}
@@ -161,7 +161,7 @@ static void on_message(void *arg, enum bus_result result, const struct bus_msg *
 		done(q);
 		return;
 	}
-	if (result != BUS_OK || query_age_us(q) > TAIL_MAX_US) {
+	if (result != BUS_OK || store_query_age_us(q) > TAIL_MAX_US) {
 		cut_short(q);
 		return;
 	}
@@ -179,12 +179,12 @@ static void on_message(void *arg, enum bus_result result, const struct bus_msg *
 		fail(q, "unavailable",
 		     "PostgreSQL is away and the stream does not reach back to it");
 	else
-		query_finish(q);
+		store_query_finish(q);
 }
 
 static void next_message(struct query *q)
 {
-	bus_get_next(query_bus(q), STREAM_EVENTS, q->subject.text, q->next, on_message, q);
+	bus_get_next(store_query_bus(q), STREAM_EVENTS, q->subject.text, q->next, on_message, q);
 }
 
 /* PostgreSQL is away: does the stream alone reach back to where the question begins? */
@@ -216,7 +216,7 @@ static void task_tail(struct query *q)
 		return;
 	}
 	task_channel(q->id, channel);
-	q->subject = subject_evt(part_of(tenant, query_parts(q)), tenant, channel);
+	q->subject = subject_evt(part_of(tenant, store_query_parts(q)), tenant, channel);
 	q->next = q->position + 1;
 	if (q->task.epoch == q->epoch && q->task.last_seq > q->position)
 		q->next = q->task.last_seq + 1;
@@ -230,30 +230,30 @@ static void replay_tail(struct query *q)
 {
 	uint64_t last = q->page.n ? q->page.events[q->page.n - 1]->offset : q->after;
 
-	q->subject = subject_evt(part_of(q->tenant, query_parts(q)), q->tenant, q->id);
+	q->subject = subject_evt(part_of(q->tenant, store_query_parts(q)), q->tenant, q->id);
 	q->next = (last > q->position ? last : q->position) + 1;
 	if (!q->page.earliest) /* the channel begins in the tail */
 		q->next = q->position + 1;
 	if (q->page.more || (q->until && q->until <= q->position && q->page.earliest))
-		query_finish(q);
+		store_query_finish(q);
 	else if (q->asked)
 		next_message(q);
 	else
-		bus_stream_info(query_bus(q), STREAM_EVENTS, NULL, on_reach, q);
+		bus_stream_info(store_query_bus(q), STREAM_EVENTS, NULL, on_reach, q);
 }
 
-void query_tail(struct query *q)
+void store_query_tail(struct query *q)
 {
-	if (query_age_us(q) > TAIL_MAX_US)
+	if (store_query_age_us(q) > TAIL_MAX_US)
 		fail(q, "unavailable", "it waited too long");
 	else if (q->error)
-		query_finish(q);
+		store_query_finish(q);
 	else if (q->kind == QUERY_REPLAY)
 		replay_tail(q);
 	else if (q->kind == QUERY_TASK)
 		task_tail(q);
 	else if (q->asked)
-		query_finish(q);
+		store_query_finish(q);
 	else
 		fail(q, "unavailable", "PostgreSQL is away");
 }

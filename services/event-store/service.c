@@ -31,7 +31,7 @@ struct service {
 	struct store_pg *pg;
 	struct ingest *ingest;
 	struct store_query *query;
-	struct trim *trim;
+	struct store_trim *trim;
 	struct timer stop_timer;
 	bool stopping;
 	enum store_end end;
@@ -139,11 +139,11 @@ static int start_parts(struct service *s, uint64_t epoch, struct error *err)
 					 .parts = (unsigned)c->common.parts,
 					 .threads = (int)c->query_threads,
 					 .queue_max = (size_t)c->query_queue};
-	struct trim_conf trim = {.period_us = c->trim_ms * 1000,
-				 .keep_ms = c->keep_ms,
-				 .keep_bytes = (uint64_t)c->keep_bytes,
-				 .task_max_ms = c->task_max_ms,
-				 .task_max_bytes = (uint64_t)c->task_max_bytes};
+	struct store_trim_conf trim = {.period_us = c->trim_ms * 1000,
+				       .keep_ms = c->keep_ms,
+				       .keep_bytes = (uint64_t)c->keep_bytes,
+				       .task_max_ms = c->task_max_ms,
+				       .task_max_bytes = (uint64_t)c->task_max_bytes};
 
 	s->pg = store_pg_new(s->loop, &pg, s->metrics);
 	s->ingest = ingest_start(s->bus, s->loop, store_pg_sink(s->pg), s->metrics, &ingest, review,
@@ -153,7 +153,8 @@ static int start_parts(struct service *s, uint64_t epoch, struct error *err)
 	s->query = store_query_start(s->bus, s->loop, &query, s->metrics, err);
 	if (!s->query)
 		return -1;
-	s->trim = trim_start(s->bus, s->loop, &trim, epoch, ask_hold, s, on_anew, s, s->metrics);
+	s->trim =
+	    store_trim_start(s->bus, s->loop, &trim, epoch, ask_hold, s, on_anew, s, s->metrics);
 	s->members =
 	    members_start(s->bus, s->loop, "store", c->common.instance, NULL, NULL, NULL, err);
 	return s->members ? 0 : -1;
@@ -207,7 +208,7 @@ static void close_all(struct service *s)
 
 	if (s->loop)
 		timer_cancel(s->loop, &s->stop_timer);
-	trim_stop(s->trim);
+	store_trim_stop(s->trim);
 	store_query_stop(s->query, STOP_QUERIES_MS);
 	store_pg_free(s->pg, STOP_SINK_MS);
 	ingest_close(s->ingest);
@@ -217,7 +218,7 @@ static void close_all(struct service *s)
 		log_at(LOG_WARN, "the last acknowledgements may be lost",
 		       LOG_S("error", ignored.msg));
 	bus_free(s->bus);
-	trim_free(s->trim);
+	store_trim_free(s->trim);
 	store_query_free(s->query);
 	ingest_free(s->ingest);
 	admin_stop(s->admin);

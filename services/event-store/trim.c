@@ -8,25 +8,25 @@
 
 #define PERIOD_US 10000000
 
-struct trim {
+struct store_trim {
 	struct bus *bus;
 	struct loop *loop;
-	struct trim_conf conf;
+	struct store_trim_conf conf;
 	uint64_t epoch;
-	trim_hold_fn *hold;
+	store_trim_hold_fn *hold;
 	void *source;
 	void (*anew)(void *arg);
 	void *arg;
 	struct timer timer;
 	bool stopped;
-	struct trim_view view;
+	struct store_trim_view view;
 	uint64_t position; /* of this look; the next look's `committed` */
 	uint64_t lo, hi;   /* the search for the first young one: it is in [lo, hi] */
 	uint64_t cut;      /* what is being trimmed */
 	struct metric *m_trims, *m_trimmed, *m_failures, *m_lag, *m_bytes, *m_first;
 };
 
-uint64_t trim_point(const struct trim_conf *conf, const struct trim_view *v)
+uint64_t store_trim_point(const struct store_trim_conf *conf, const struct store_trim_view *v)
 {
 	uint64_t want = v->young, limit = v->committed + 1;
 
@@ -44,7 +44,7 @@ uint64_t trim_point(const struct trim_conf *conf, const struct trim_view *v)
 	return point > v->first_seq ? point : 0;
 }
 
-static void again(struct trim *t)
+static void again(struct store_trim *t)
 {
 	/* Only a look that was made counts as the one before. */
 	t->view.committed = t->position;
@@ -54,7 +54,7 @@ static void again(struct trim *t)
 
 static void on_trimmed(void *arg, enum bus_result result)
 {
-	struct trim *t = arg;
+	struct store_trim *t = arg;
 
 	if (result == BUS_OK) {
 		metric_add(t->m_trims, 1);
@@ -67,21 +67,21 @@ static void on_trimmed(void *arg, enum bus_result result)
 	again(t);
 }
 
-static void cut(struct trim *t)
+static void cut(struct store_trim *t)
 {
-	t->cut = trim_point(&t->conf, &t->view);
+	t->cut = store_trim_point(&t->conf, &t->view);
 	if (t->cut && !t->stopped)
 		bus_stream_trim(t->bus, STREAM_EVENTS, t->cut, on_trimmed, t);
 	else
 		again(t);
 }
 
-static void search(struct trim *t);
+static void search(struct store_trim *t);
 
 /* A hole in the sequences counts as young: then less is dropped, not more. */
 static void on_probe(void *arg, enum bus_result result, const struct bus_msg *msg)
 {
-	struct trim *t = arg;
+	struct store_trim *t = arg;
 	uint64_t mid = t->lo + (t->hi - t->lo) / 2;
 	int64_t young_us = loop_wall_us(t->loop) - t->conf.keep_ms * 1000;
 
@@ -97,7 +97,7 @@ static void on_probe(void *arg, enum bus_result result, const struct bus_msg *ms
 }
 
 /* The stream is in the order of time, so halving finds the first young one in some twenty steps. */
-static void search(struct trim *t)
+static void search(struct store_trim *t)
 {
 	if (t->lo >= t->hi || t->stopped) {
 		t->view.young = t->lo;
@@ -109,7 +109,7 @@ static void search(struct trim *t)
 
 static void on_info(void *arg, enum bus_result result, const struct bus_stream_info *info)
 {
-	struct trim *t = arg;
+	struct store_trim *t = arg;
 
 	if (result != BUS_OK) {
 		again(t);
@@ -140,7 +140,7 @@ static void on_info(void *arg, enum bus_result result, const struct bus_stream_i
 
 static void on_hold(void *arg, const struct store_hold *hold)
 {
-	struct trim *t = arg;
+	struct store_trim *t = arg;
 
 	if (!hold->known ||
 	    t->stopped) { /* somebody else leads, or PostgreSQL is away: nothing may go */
@@ -155,26 +155,27 @@ static void on_hold(void *arg, const struct store_hold *hold)
 
 static void on_timer(struct timer *timer, void *arg)
 {
-	struct trim *t = arg;
+	struct store_trim *t = arg;
 
 	(void)timer;
 	t->hold(t->source, t->conf.task_max_ms, on_hold, t);
 }
 
-struct trim *trim_start(struct bus *bus, struct loop *loop, const struct trim_conf *conf,
-			uint64_t epoch, trim_hold_fn *hold, void *source, void (*anew)(void *arg),
-			void *arg, struct metrics *m)
+struct store_trim *store_trim_start(struct bus *bus, struct loop *loop,
+				    const struct store_trim_conf *conf, uint64_t epoch,
+				    store_trim_hold_fn *hold, void *source, void (*anew)(void *arg),
+				    void *arg, struct metrics *m)
 {
-	struct trim *t = xcalloc(1, sizeof(*t));
+	struct store_trim *t = xcalloc(1, sizeof(*t));
 
-	*t = (struct trim){.bus = bus,
-			   .loop = loop,
-			   .conf = *conf,
-			   .epoch = epoch,
-			   .hold = hold,
-			   .source = source,
-			   .anew = anew,
-			   .arg = arg};
+	*t = (struct store_trim){.bus = bus,
+				 .loop = loop,
+				 .conf = *conf,
+				 .epoch = epoch,
+				 .hold = hold,
+				 .source = source,
+				 .anew = anew,
+				 .arg = arg};
 	t->conf.period_us = conf->period_us ? conf->period_us : PERIOD_US;
 	t->m_trims =
 	    metrics_counter(m, "penstock_store_trims_total", NULL, "Times EVENTS was trimmed");
@@ -193,7 +194,7 @@ struct trim *trim_start(struct bus *bus, struct loop *loop, const struct trim_co
 	return t;
 }
 
-void trim_stop(struct trim *t)
+void store_trim_stop(struct store_trim *t)
 {
 	if (!t)
 		return;
@@ -201,7 +202,7 @@ void trim_stop(struct trim *t)
 	timer_cancel(t->loop, &t->timer);
 }
 
-void trim_free(struct trim *t)
+void store_trim_free(struct store_trim *t)
 {
 	free(t);
 }

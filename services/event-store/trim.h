@@ -19,7 +19,7 @@
 #include "common/metrics.h"
 #include "services/event-store/sink.h"
 
-struct trim_conf {
+struct store_trim_conf {
 	int64_t period_us; /* more than a query may take; 0: 10 s */
 	int64_t keep_ms;
 	uint64_t keep_bytes;
@@ -27,7 +27,7 @@ struct trim_conf {
 	uint64_t task_max_bytes;
 };
 
-struct trim_view {
+struct store_trim_view {
 	uint64_t first_seq, msgs, bytes; /* of the stream */
 	uint64_t committed; /* everything up to it was in PostgreSQL at the look before; 0: nothing
 			       known */
@@ -36,20 +36,21 @@ struct trim_view {
 };
 
 /* Pure: everything below the result may go; 0: nothing. Never above committed + 1. */
-uint64_t trim_point(const struct trim_conf *conf, const struct trim_view *view);
+uint64_t store_trim_point(const struct store_trim_conf *conf, const struct store_trim_view *view);
 
 /* Asks what must stay; answers in a later turn. */
-typedef void trim_hold_fn(void *source, int64_t task_max_ms,
-			  void (*fn)(void *arg, const struct store_hold *hold), void *arg);
+typedef void store_trim_hold_fn(void *source, int64_t task_max_ms,
+				void (*fn)(void *arg, const struct store_hold *hold), void *arg);
 
-struct trim;
+struct store_trim;
 
 /* conf is copied. anew (may be NULL) is called when the stream's life is not `epoch` any more. */
-struct trim *trim_start(struct bus *bus, struct loop *loop, const struct trim_conf *conf,
-			uint64_t epoch, trim_hold_fn *hold, void *source, void (*anew)(void *arg),
-			void *arg, struct metrics *metrics);
+struct store_trim *store_trim_start(struct bus *bus, struct loop *loop,
+				    const struct store_trim_conf *conf, uint64_t epoch,
+				    store_trim_hold_fn *hold, void *source, void (*anew)(void *arg),
+				    void *arg, struct metrics *metrics);
 /* No more looks. Free after bus_free, when no callback can come any more. NULL is fine. */
-void trim_stop(struct trim *trim);
-void trim_free(struct trim *trim);
+void store_trim_stop(struct store_trim *trim);
+void store_trim_free(struct store_trim *trim);
 
 #endif
