@@ -264,6 +264,7 @@ static void stop(struct plane *p)
 	admin_stop(p->admin);
 	db_pool_free(p->pool);
 	loop_free(p->loop);
+	bus_nats_shutdown();
 	metrics_free(p->metrics);
 }
 

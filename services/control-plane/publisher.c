@@ -340,22 +340,33 @@ static int turn(struct publisher *p, struct error *err)
 	return 0;
 }
 
-/* Until something happens: a wake, a notification, or timeout_ms. */
+/* Takes what was notified; true if there was anything. */
+static bool take_notifications(struct publisher *p)
+{
+	bool any = false, marked = false;
+	for (PGnotify *n; p->conn && (n = PQnotifies(p->conn)); PQfreemem(n)) {
+		any = true;
+		marked |= !strcmp(n->relname, "penstock_published");
+	}
+	if (marked)
+		tell_news(p);
+	return any;
+}
+
+/* Until something happens: a wake, a notification, or timeout_ms. Some notifications came along
+ * with the answers of the last turn's queries, where poll() does not see them any more. */
 static void wait_for_work(struct publisher *p, int timeout_ms)
 {
 	struct pollfd fds[2] = {{.fd = p->wake, .events = POLLIN},
 				{.fd = p->conn ? PQsocket(p->conn) : -1, .events = POLLIN}};
 	uint64_t count;
+	if (take_notifications(p))
+		return;
 	if (poll(fds, 2, timeout_ms) > 0 && fds[0].revents)
 		if (read(p->wake, &count, sizeof(count)) < 0 && errno != EAGAIN)
 			return;
-	bool marked = false;
-	if (p->conn && PQconsumeInput(p->conn)) {
-		for (PGnotify *n; (n = PQnotifies(p->conn)); PQfreemem(n))
-			marked |= !strcmp(n->relname, "penstock_published");
-	}
-	if (marked)
-		tell_news(p);
+	if (p->conn && PQconsumeInput(p->conn))
+		take_notifications(p);
 }
 
 static void failed(struct publisher *p, const struct error *err)

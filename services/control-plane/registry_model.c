@@ -153,6 +153,8 @@ static int check_program(const char *what, const char *program, struct error *er
 		return err_set(err, ERR_TRANSIENT, "jq does not start");
 	}
 	jq_set_error_cb(jq, first_words, &words);
+	/* No import and no include: the workers have no files to read them from. */
+	jq_set_attr(jq, jv_string("JQ_LIBRARY_PATH"), jv_array());
 	bool good = jq_compile(jq, program);
 	jq_teardown(&jq);
 	pthread_mutex_unlock(&lock);
