@@ -131,12 +131,39 @@ $(BUILD)/flags: FORCE
 deps:
 	@tools/deps.sh
 
+# The tests of what speaks to PostgreSQL find a private one in PENSTOCK_TEST_PG_DSN.
 check: $(TESTS)
-	@set -e; for t in $(TESTS); do ./$$t; done
+	@tests/with-postgres tests/run-unit $(TESTS)
 conformance: $(BUILD)/tests/conformance/conformance
 	@tests/conformance/run $<
 sim: $(BUILD)/tests/sim/sim
 	@./$< $(SIMFLAGS)
+# Real servers, and a WebSocket client that is not ours. PYTEST='-k kill' for some of them.
+integration: all
+	@PENSTOCK_BIN=$(BUILD)/bin /usr/bin/python3 -m pytest -q --timeout 180 -p no:cacheprovider $(PYTEST) tests/integration
+
+# --- the two commands of the README, and the local stack; each brings what is missing on this machine
+STACK := /usr/bin/python3 tools/stack.py --bin $(BUILD)/bin
+demo: deps
+	@$(MAKE) --no-print-directory -j2 all
+	@$(STACK) demo
+test: deps
+	@$(MAKE) --no-print-directory -j2 all tests
+	@$(MAKE) --no-print-directory check conformance sim integration
+.PHONY: tests
+tests: $(TESTS) $(SUITES)
+up: deps
+	@$(MAKE) --no-print-directory -j2 all
+	@$(STACK) $(if $(EDGES),--edges $(EDGES)) $(if $(ROUTERS),--routers $(ROUTERS)) \
+	    $(if $(WORKERS),--workers $(WORKERS)) $(if $(STORES),--stores $(STORES)) \
+	    $(if $(CONTROLS),--controls $(CONTROLS)) up
+down:
+	@$(STACK) $(if $(PURGE),--purge) down
+status:
+	@$(STACK) status
+bench: deps
+	@$(MAKE) --no-print-directory -j2 all
+	@/usr/bin/python3 bench/run.py --bin $(BUILD)/bin $(BENCH)
 
 # tests/fuzz/fuzz_<name>.c says what it needs besides common/ in a line of its own: /* links: services/edge */.
 # New inputs are kept under build/fuzz/corpus; those worth keeping for ever are in tests/fuzz/corpus/fuzz_<name>.

@@ -54,6 +54,7 @@ int main(int argc, char **argv)
 	}
 	edge_run(edge);
 	edge_free(edge);
+	bus_nats_shutdown();
 	log_at(LOG_INFO, "stopped");
 	env_done(edge_settings, edge_n_settings, &conf);
 	return 0;

@@ -223,6 +223,7 @@ static void close_all(struct service *s)
 	ingest_free(s->ingest);
 	admin_stop(s->admin);
 	loop_free(s->loop);
+	bus_nats_shutdown();
 	metrics_free(s->metrics);
 }
 

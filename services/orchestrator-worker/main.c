@@ -57,6 +57,7 @@ static void start_worker(struct app *app)
 	    .output_max = (size_t)s->output_max,
 	    .document_max = (size_t)s->document_max,
 	    .deltas_in_flight = (unsigned)s->deltas_in_flight,
+	    .ack_wait_ms = (int)s->ack_wait_ms,
 	};
 	app->members = members_start(
 	    app->bus, app->loop, "worker", s->common.instance,
@@ -194,6 +195,7 @@ static void finish(struct app *app)
 	jqbox_free(app->jqbox);
 	metrics_free(app->metrics);
 	loop_free(app->loop);
+	bus_nats_shutdown();
 	env_done(worker_settings_table, worker_settings_count, &app->settings);
 }
 

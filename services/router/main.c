@@ -128,6 +128,7 @@ static void finish(struct app *app)
 	router_free(app->router);
 	metrics_free(app->metrics);
 	loop_free(app->loop);
+	bus_nats_shutdown();
 	env_done(router_settings, router_settings_count, &app->config);
 }
 
