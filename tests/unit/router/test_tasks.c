@@ -1,0 +1,607 @@
+/* Tasks through a whole router: the pair of stores, repeats, a full queue, cancelling, windows and
+ * backlogs. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/json.h"
+#include "tests/unit/router/world.h"
+
+#define MAX_TICKETS 64
+
+static struct world w;
+
+static void setup(void)
+{
+	world_init(&w);
+	world_router(&w, 0);
+}
+
+static void teardown(void)
+{
+	world_done(&w);
+}
+
+/* --- a worker that holds what it gets -------------------------------------------------------- */
+
+struct hand {
+	struct bus_consumer *consumer;
+	int n;
+	struct bus_claim *claim[MAX_TICKETS];
+	char task[MAX_TICKETS][64];
+	char input[MAX_TICKETS][64];
+};
+
+static void got(void *arg, const struct bus_msg *msg, struct bus_claim *claim)
+{
+	struct hand *h = arg;
+	ck_assert_int_lt(h->n, MAX_TICKETS);
+	Penstock__Ticket *t = penstock__ticket__unpack(NULL, msg->len, msg->data);
+	ck_assert_ptr_nonnull(t);
+	struct error err;
+	json_t *data = json_parse((char *)t->accepted->data.data, t->accepted->data.len, &err);
+	ck_assert_ptr_nonnull(data);
+	char *input = json_text(json_object_get(data, "input"), NULL);
+	snprintf(h->input[h->n], sizeof(h->input[0]), "%s", input);
+	snprintf(h->task[h->n], sizeof(h->task[0]), "%s", t->task);
+	h->claim[h->n++] = claim;
+	free(input);
+	json_decref(data);
+	penstock__ticket__free_unpacked(t, NULL);
+}
+
+static void hand_open(struct hand *h)
+{
+	struct error err;
+	struct bus_consumer_conf conf = {.stream = STREAM_TASKS,
+					 .durable = "workers_default",
+					 .filter = "pen.task.default.>",
+					 .ack_wait_ms = 600000,
+					 .max_ack_pending = 1000};
+	memset(h, 0, sizeof(*h));
+	h->consumer = bus_consumer_open(w.client, &conf, got, h, &err);
+	ck_assert_ptr_nonnull(h->consumer);
+	bus_consumer_want(h->consumer, MAX_TICKETS);
+}
+
+/* As a worker does at a task's end. */
+static void hand_end(struct hand *h, int i, bool tell)
+{
+	uint8_t buf[256];
+	struct error err;
+	bus_claim_ack(h->claim[i]);
+	h->claim[i] = NULL;
+	if (!tell)
+		return;
+	Penstock__TaskEnd end = PENSTOCK__TASK_END__INIT;
+	end.tenant = (char *)"acme";
+	end.task = h->task[i];
+	size_t len = penstock__task_end__pack(&end, buf);
+	struct subject s = subject_end(w.part);
+	ck_assert_int_eq(bus_publish(w.client, s.text, buf, len, &err), 0);
+}
+
+static void hand_close(struct hand *h)
+{
+	for (int i = 0; i < h->n; i++)
+		bus_claim_free(h->claim[i]);
+	bus_consumer_close(h->consumer);
+}
+
+/* --- submitting ------------------------------------------------------------------------------ */
+
+START_TEST(submit)
+{
+	struct order o;
+	order_task(&w, &o, "job-1", "{\"q\":[1,2]}");
+	o.task.priority = -3;
+	o.task.deadline_ms = 5000;
+	struct answer a = world_ask(&w, &o);
+	ck_assert(a.accepted && !a.duplicate);
+	ck_assert_str_eq(a.task, id_derive("acme", "task", "job-1").text);
+	char channel[CHANNEL_MAX + 1];
+	task_channel(a.task, channel);
+	ck_assert_str_eq(a.channel, channel);
+	uint64_t seq;
+	Penstock__Event *e = world_last(&w, channel, &seq);
+	ck_assert_ptr_nonnull(e);
+	ck_assert_uint_eq(seq, a.offset);
+	ck_assert_str_eq(e->id, a.event_id);
+	ck_assert_str_eq(e->type, "task.accepted");
+	ck_assert_str_eq(e->key, "job-1");
+	ck_assert_str_eq(e->command, o.id);
+	struct error err;
+	json_t *data = json_parse((char *)e->data.data, e->data.len, &err);
+	ck_assert_ptr_nonnull(data);
+	ck_assert_str_eq(json_string_value(json_object_get(data, "task")), a.task);
+	ck_assert_str_eq(json_string_value(json_object_get(data, "pipeline")), "summary");
+	ck_assert_int_eq(json_integer_value(json_object_get(data, "version")), 2);
+	ck_assert_int_eq(json_integer_value(json_object_get(data, "priority")), -3);
+	ck_assert_int_eq(json_integer_value(json_object_get(data, "deadline_at")),
+			 e->time_us / 1000 + 5000);
+	ck_assert_uint_eq(json_array_size(json_object_get(json_object_get(data, "input"), "q")), 2);
+	json_decref(data);
+	struct hand h;
+	hand_open(&h);
+	world_run(&w, 1000000);
+	ck_assert_int_eq(h.n, 1);
+	ck_assert_str_eq(h.task[0], a.task);
+	ck_assert_str_eq(h.input[0], "{\"q\":[1,2]}");
+	hand_close(&h);
+	penstock__event__free_unpacked(e, NULL);
+}
+END_TEST
+
+START_TEST(no_deadline_no_key)
+{
+	struct answer a = world_task(&w, "", "1"), b = world_task(&w, "", "1");
+	ck_assert(a.accepted && b.accepted && !b.duplicate);
+	ck_assert_str_ne(a.task, b.task);
+	Penstock__Event *e = world_last(&w, a.channel, NULL);
+	ck_assert_ptr_null(memmem(e->data.data, e->data.len, "deadline_at", 11));
+	ck_assert_str_ne(e->key, "");
+	penstock__event__free_unpacked(e, NULL);
+}
+END_TEST
+
+START_TEST(repeat)
+{
+	struct answer a = world_task(&w, "k", "1");
+	for (int i = 0; i < 2; i++) {
+		struct answer b = world_task(&w, "k", "1"), c = world_task(&w, "k", "2");
+		ck_assert(b.accepted && b.duplicate);
+		ck_assert_str_eq(b.task, a.task);
+		ck_assert_str_eq(b.event_id, a.event_id);
+		ck_assert_str_eq(b.channel, a.channel);
+		ck_assert_uint_eq(b.offset, a.offset);
+		ck_assert_str_eq(c.code, "conflict");
+		/* The second round asks the stream. */
+		recent_clear(w.router[0]->recent);
+	}
+	ck_assert_uint_eq(world_count(&w, STREAM_EVENTS), 1);
+	ck_assert_uint_eq(world_count(&w, STREAM_TASKS), 1);
+}
+END_TEST
+
+START_TEST(repeat_after_the_end)
+{
+	struct answer a = world_task(&w, "k", "1");
+	ck_assert_int_eq(world_transition(&w, a.task, "task.completed", a.offset), BUS_OK);
+	recent_clear(w.router[0]->recent);
+	struct answer b = world_task(&w, "k", "1");
+	ck_assert(b.accepted && b.duplicate);
+	ck_assert_uint_eq(b.offset, a.offset);
+}
+END_TEST
+
+START_TEST(two_at_once_two_routers)
+{
+	world_router(&w, 1);
+	world_faults(&w, (struct fake_faults){.delay_min_us = 100, .delay_max_us = 5000});
+	for (int i = 0; i < 20; i++) {
+		char key[16];
+		struct order x, y;
+		struct answer a, b;
+		snprintf(key, sizeof(key), "race-%d", i);
+		order_task(&w, &x, key, "1");
+		order_task(&w, &y, key, i % 2 ? "1" : "2");
+		world_send_to(&w, 0, &x, &a);
+		world_send_to(&w, 1, &y, &b);
+		world_until(&w, &a.came);
+		world_until(&w, &b.came);
+		if (i % 2) {
+			ck_assert(a.accepted && b.accepted);
+			ck_assert_int_eq(a.duplicate + b.duplicate, 1);
+			ck_assert_str_eq(a.task, b.task);
+		} else {
+			ck_assert_int_eq(a.accepted + b.accepted, 1);
+			ck_assert_str_eq(a.accepted ? b.code : a.code, "conflict");
+		}
+		ck_assert_uint_eq(world_count(&w, STREAM_EVENTS), (uint64_t)i + 1);
+	}
+}
+END_TEST
+
+START_TEST(no_pipeline)
+{
+	struct order o;
+	order_task(&w, &o, "k", "1");
+	o.task.pipeline = (char *)"unheard";
+	ck_assert_str_eq(world_ask(&w, &o).code, "not_found");
+}
+END_TEST
+
+/* --- when the broker does not take it -------------------------------------------------------- */
+
+START_TEST(queue_full)
+{
+	world_bound(&w, STREAM_TASKS, "pen.task.>", true, 1);
+	struct answer a = world_task(&w, "k", "1");
+	ck_assert_str_eq(a.code, "overloaded");
+	ck_assert(a.temporary);
+	ck_assert_uint_gt(a.retry_after_ms, 0);
+	/* The log has it already; a repeat is not told that it runs. */
+	ck_assert_uint_eq(world_count(&w, STREAM_EVENTS), 1);
+	ck_assert_str_eq(world_task(&w, "k", "1").code, "overloaded");
+	ck_assert_str_eq(world_task(&w, "k", "2").code, "conflict");
+	world_bound(&w, STREAM_TASKS, "pen.task.>", true, 1 << 20);
+	/* Room again: the ticket follows without the client, */
+	struct hand h;
+	hand_open(&h);
+	world_run(&w, 10000000);
+	ck_assert_int_eq(h.n, 1);
+	ck_assert_int_gt(metric_get(w.router[0]->stats.ticket_retries), 0);
+	/* and its repeat is answered. */
+	ck_assert(world_task(&w, "k", "1").duplicate);
+	ck_assert_uint_eq(router_inflight(w.router[0]), 0);
+	hand_close(&h);
+}
+END_TEST
+
+/* The router dies between the log and the queue: the client's repeat queues it. */
+START_TEST(queue_full_and_crash)
+{
+	world_bound(&w, STREAM_TASKS, "pen.task.>", true, 1);
+	ck_assert_str_eq(world_task(&w, "k", "1").code, "overloaded");
+	world_crash(&w, 0);
+	world_bound(&w, STREAM_TASKS, "pen.task.>", true, 1 << 20);
+	world_router(&w, 0);
+	ck_assert_uint_eq(world_count(&w, STREAM_TASKS), 0);
+	struct answer a = world_task(&w, "k", "1");
+	ck_assert(a.accepted && a.duplicate);
+	ck_assert_uint_eq(world_count(&w, STREAM_TASKS), 1);
+}
+END_TEST
+
+/* The queue took it, the log did not: the worker will write the event; the client comes back. */
+START_TEST(log_full)
+{
+	world_bound(&w, STREAM_EVENTS, "pen.evt.>", false, 1);
+	ck_assert_str_eq(world_task(&w, "k", "1").code, "overloaded");
+	ck_assert_uint_eq(world_count(&w, STREAM_TASKS), 1);
+	world_bound(&w, STREAM_EVENTS, "pen.evt.>", false, 1 << 20);
+	struct answer a = world_task(&w, "k", "1");
+	ck_assert(a.accepted && !a.duplicate);
+	ck_assert_uint_eq(world_count(&w, STREAM_TASKS), 1);
+}
+END_TEST
+
+START_TEST(lost_acknowledgements)
+{
+	world_faults(&w, (struct fake_faults){.lose_ack = 1});
+	struct answer a = world_task(&w, "k", "1");
+	ck_assert_str_eq(a.code, "unavailable");
+	world_faults(&w, (struct fake_faults){0});
+	a = world_task(&w, "k", "1");
+	ck_assert(a.accepted && a.duplicate);
+	ck_assert_uint_eq(world_count(&w, STREAM_TASKS), 1);
+	ck_assert_uint_eq(world_count(&w, STREAM_EVENTS), 1);
+}
+END_TEST
+
+START_TEST(faults)
+{
+	enum { KEYS = 40 };
+	world_router(&w, 1);
+	world_faults(&w, (struct fake_faults){.lose_core = 0.05,
+					      .duplicate_core = 0.05,
+					      .lose_ack = 0.1,
+					      .lose_store = 0.1,
+					      .delay_min_us = 50,
+					      .delay_max_us = 3000});
+	for (int k = 0; k < KEYS; k++) {
+		char key[16];
+		bool accepted = false;
+		snprintf(key, sizeof(key), "key-%d", k);
+		for (int tries = 0; !accepted; tries++) {
+			ck_assert_int_lt(tries, 50);
+			accepted = world_task(&w, key, "1").accepted;
+		}
+	}
+	world_faults(&w, (struct fake_faults){0});
+	world_run(&w, 30000000);
+	ck_assert_uint_eq(world_count(&w, STREAM_EVENTS), KEYS);
+	ck_assert_uint_eq(world_count(&w, STREAM_TASKS) + world_count(&w, STREAM_BACKLOG), KEYS);
+	ck_assert_uint_eq(router_inflight(w.router[0]) + router_inflight(w.router[1]), 0);
+}
+END_TEST
+
+/* --- cancelling ------------------------------------------------------------------------------ */
+
+struct told {
+	int n;
+	char task[64];
+};
+
+static void hear_cancel(void *arg, const struct bus_msg *msg)
+{
+	struct told *t = arg;
+	Penstock__TaskCancel *m = penstock__task_cancel__unpack(NULL, msg->len, msg->data);
+	ck_assert_str_eq(m->tenant, "acme");
+	strcpy(t->task, m->task);
+	t->n++;
+	penstock__task_cancel__free_unpacked(m, NULL);
+}
+
+START_TEST(cancel)
+{
+	struct told told = {0};
+	struct error err;
+	struct bus_sub *sub =
+	    bus_subscribe(w.client, SUBJECT_CANCEL, NULL, hear_cancel, &told, &err);
+	struct answer a = world_task(&w, "k", "1");
+	struct order o;
+	order_cancel(&w, &o, a.task);
+	o.cmd.principal = (char *)"Zo\xc3\xab \"Z\"";
+	struct answer c = world_ask(&w, &o);
+	ck_assert(c.accepted && !c.duplicate);
+	ck_assert_str_eq(c.task, a.task);
+	ck_assert_str_eq(c.channel, a.channel);
+	ck_assert_uint_gt(c.offset, a.offset);
+	Penstock__Event *e = world_last(&w, a.channel, NULL);
+	ck_assert_str_eq(e->type, "task.cancelled");
+	ck_assert_str_eq(e->id, c.event_id);
+	json_t *data = json_parse((char *)e->data.data, e->data.len, &err);
+	ck_assert_str_eq(json_string_value(json_object_get(data, "task")), a.task);
+	ck_assert_str_eq(json_string_value(json_object_get(data, "by")), "Zo\xc3\xab \"Z\"");
+	json_decref(data);
+	penstock__event__free_unpacked(e, NULL);
+	world_run(&w, 100000);
+	ck_assert_int_eq(told.n, 1);
+	ck_assert_str_eq(told.task, a.task);
+	/* Again: the same answer, as a repeat; by the very same command: not even that. */
+	struct answer d = world_cancel(&w, a.task);
+	ck_assert(d.accepted && d.duplicate);
+	ck_assert_uint_eq(d.offset, c.offset);
+	ck_assert(!world_ask(&w, &o).duplicate);
+	ck_assert_uint_eq(world_count(&w, STREAM_EVENTS), 2);
+	bus_unsubscribe(sub);
+}
+END_TEST
+
+START_TEST(cancel_too_late)
+{
+	struct answer a = world_task(&w, "k", "1");
+	ck_assert_int_eq(world_transition(&w, a.task, "task.completed", a.offset), BUS_OK);
+	struct answer c = world_cancel(&w, a.task);
+	ck_assert(c.accepted && c.duplicate);
+	ck_assert_uint_eq(world_count(&w, STREAM_EVENTS), 2);
+}
+END_TEST
+
+START_TEST(cancel_nothing)
+{
+	struct answer c = world_cancel(&w, id_derive("acme", "task", "never").text);
+	ck_assert_str_eq(c.code, "not_found");
+	ck_assert(!c.temporary);
+	ck_assert_str_eq(world_cancel(&w, "../x").code, "bad_request");
+}
+END_TEST
+
+/* Against a worker that writes at every possible moment: one of them is last, nothing is lost. */
+START_TEST(cancel_races)
+{
+	for (int us = 0; us < 2000; us += 50) {
+		char key[16];
+		struct order o;
+		struct answer c;
+		snprintf(key, sizeof(key), "k%d", us);
+		world_faults(&w, (struct fake_faults){.delay_min_us = 200, .delay_max_us = 600});
+		struct answer a = world_task(&w, key, "1");
+		order_cancel(&w, &o, a.task);
+		world_send(&w, &o, &c);
+		world_run(&w, us);
+		enum bus_result step = world_transition(&w, a.task, "task.started", a.offset);
+		world_until(&w, &c.came);
+		ck_assert_msg(c.accepted && !c.duplicate, "%s", c.code);
+		Penstock__Event *e = world_last(&w, a.channel, NULL);
+		ck_assert_str_eq(e->type, "task.cancelled");
+		penstock__event__free_unpacked(e, NULL);
+		ck_assert(step == BUS_OK || step == BUS_CONFLICT);
+		ck_assert_uint_eq(c.offset, a.offset + 1 + (step == BUS_OK));
+	}
+}
+END_TEST
+
+START_TEST(cancel_with_lost_acknowledgements)
+{
+	struct answer a = world_task(&w, "k", "1");
+	world_faults(&w, (struct fake_faults){.lose_ack = 1});
+	struct answer c = world_cancel(&w, a.task);
+	/* The write was not acknowledged, but the log shows it as ours. */
+	ck_assert(c.accepted && !c.duplicate);
+	ck_assert_uint_eq(world_count(&w, STREAM_EVENTS), 2);
+}
+END_TEST
+
+/* --- windows --------------------------------------------------------------------------------- */
+
+static void submit_many(int from, int n)
+{
+	for (int i = from; i < from + n; i++) {
+		char key[16], input[16];
+		snprintf(key, sizeof(key), "key-%d", i);
+		snprintf(input, sizeof(input), "%d", i);
+		struct answer a = world_task(&w, key, input);
+		ck_assert_msg(a.accepted, "%d: %s", i, a.code);
+	}
+}
+
+static void in_order(const struct hand *h, int n)
+{
+	ck_assert_int_eq(h->n, n);
+	for (int i = 0; i < n; i++)
+		ck_assert_int_eq(atoi(h->input[i]), i);
+}
+
+START_TEST(backlog_in_order)
+{
+	struct hand h;
+	world_tenant(&w, "\"events_per_s\":10000,\"burst\":1000,\"tasks_running\":2,"
+			 "\"tasks_queued\":8");
+	submit_many(0, 10);
+	ck_assert_uint_eq(world_count(&w, STREAM_TASKS), 2);
+	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 8);
+	struct answer a = world_task(&w, "one-too-many", "1");
+	ck_assert_str_eq(a.code, "rate_limited");
+	ck_assert_str_eq(a.limit, "tenant.tasks_queued");
+	ck_assert_uint_gt(a.retry_after_ms, 0);
+	/* A repeat of one that waits is no new one. */
+	ck_assert(world_task(&w, "key-9", "9").duplicate);
+	hand_open(&h);
+	world_run(&w, 1000000);
+	ck_assert_int_eq(h.n, 2);
+	for (int i = 0; i < 10; i++) {
+		ck_assert_int_gt(h.n, i);
+		hand_end(&h, i, true);
+		/* Well before the next look at the counts: the end itself lets the next one in. */
+		world_run(&w, 50000);
+		in_order(&h, i + 3 < 10 ? i + 3 : 10);
+	}
+	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 0);
+	world_run(&w, 3000000);
+	ck_assert_ptr_null(router_tenant_find(w.router[0], "acme")->backlog);
+	/* Nothing waits any more: straight to the queue again. */
+	ck_assert(world_task(&w, "new", "10").accepted);
+	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 0);
+	world_run(&w, 50000);
+	in_order(&h, 11);
+	hand_close(&h);
+}
+END_TEST
+
+START_TEST(lost_ends_are_found)
+{
+	struct hand h;
+	world_tenant(&w, "\"events_per_s\":10000,\"burst\":1000,\"tasks_running\":2");
+	submit_many(0, 6);
+	hand_open(&h);
+	world_run(&w, 100000);
+	for (int i = 0; i < 6; i++) {
+		hand_end(&h, i, false); /* nobody tells the router */
+		world_run(&w, 3000000);
+	}
+	in_order(&h, 6);
+	hand_close(&h);
+}
+END_TEST
+
+START_TEST(shadow_queues_all)
+{
+	world_tenant(&w, "\"events_per_s\":10000,\"burst\":1000,\"tasks_running\":1,"
+			 "\"tasks_queued\":1,\"mode\":\"shadow\"");
+	submit_many(0, 5);
+	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 4);
+	ck_assert_int_eq(metric_get(w.router[0]->stats.limited[0][LIMIT_SHADOW]), 3);
+}
+END_TEST
+
+/* A router dies with a backlog: the next one reads the counts and goes on, in order. */
+START_TEST(backlog_survives)
+{
+	struct hand h;
+	world_tenant(&w, "\"events_per_s\":10000,\"burst\":1000,\"tasks_running\":2");
+	submit_many(0, 6);
+	world_crash(&w, 0);
+	world_router(&w, 1);
+	world_run(&w, 6000000);
+	/* The old one is forgotten, all is owned. */
+	ck_assert_uint_eq(router_parts_owned(w.router[1]), w.conf.parts);
+	ck_assert_uint_eq(world_count(&w, STREAM_TASKS), 2);
+	submit_many(6, 2);
+	ck_assert_uint_eq(world_count(&w, STREAM_TASKS), 2);
+	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 6);
+	hand_open(&h);
+	world_run(&w, 100000);
+	for (int i = 0; i < 8; i++) {
+		ck_assert_int_gt(h.n, i);
+		hand_end(&h, i, true);
+		world_run(&w, 100000);
+	}
+	in_order(&h, 8);
+	hand_close(&h);
+}
+END_TEST
+
+START_TEST(full_queue_holds_the_backlog)
+{
+	struct hand h;
+	world_tenant(&w, "\"events_per_s\":10000,\"burst\":1000,\"tasks_running\":1");
+	submit_many(0, 3);
+	hand_open(&h);
+	world_run(&w, 100000);
+	world_bound(&w, STREAM_TASKS, "pen.task.>", true, 1);
+	hand_end(&h, 0, true);
+	world_run(&w, 5000000);
+	ck_assert_int_eq(h.n, 1);
+	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 2);
+	world_bound(&w, STREAM_TASKS, "pen.task.>", true, 1 << 20);
+	world_run(&w, 5000000);
+	hand_end(&h, 1, true);
+	world_run(&w, 5000000);
+	in_order(&h, 3);
+	hand_close(&h);
+}
+END_TEST
+
+/* Whatever lies in the backlog that is no ticket is dropped, and what is behind it moves on. */
+static void stored(void *arg, const struct bus_ack *ack)
+{
+	ck_assert_int_eq(ack->result, BUS_OK);
+	*(bool *)arg = true;
+}
+
+START_TEST(bad_ticket)
+{
+	struct hand h;
+	bool done = false;
+	struct subject s = subject_wait(w.part, "acme");
+	struct bus_store_opts opts = {.expect_last_seq = -1, .timeout_ms = 1000};
+	bus_store(w.client, s.text, &opts, "\xff\xff", 2, stored, &done);
+	world_until(&w, &done);
+	world_run(&w, 3000000);
+	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 0);
+	ck_assert_int_eq(metric_get(w.router[0]->stats.bad_tickets), 1);
+	submit_many(0, 1);
+	hand_open(&h);
+	world_run(&w, 3000000);
+	in_order(&h, 1);
+	hand_close(&h);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("router: tasks");
+	TCase *c = tcase_create("tasks");
+	tcase_add_checked_fixture(c, setup, teardown);
+	tcase_add_test(c, submit);
+	tcase_add_test(c, no_deadline_no_key);
+	tcase_add_test(c, repeat);
+	tcase_add_test(c, repeat_after_the_end);
+	tcase_add_test(c, two_at_once_two_routers);
+	tcase_add_test(c, no_pipeline);
+	tcase_add_test(c, queue_full);
+	tcase_add_test(c, queue_full_and_crash);
+	tcase_add_test(c, log_full);
+	tcase_add_test(c, lost_acknowledgements);
+	tcase_add_test(c, faults);
+	tcase_add_test(c, cancel);
+	tcase_add_test(c, cancel_too_late);
+	tcase_add_test(c, cancel_nothing);
+	tcase_add_test(c, cancel_races);
+	tcase_add_test(c, cancel_with_lost_acknowledgements);
+	tcase_add_test(c, backlog_in_order);
+	tcase_add_test(c, lost_ends_are_found);
+	tcase_add_test(c, shadow_queues_all);
+	tcase_add_test(c, backlog_survives);
+	tcase_add_test(c, full_queue_holds_the_backlog);
+	tcase_add_test(c, bad_ticket);
+	suite_add_tcase(s, c);
+	SRunner *r = srunner_create(s);
+	srunner_run_all(r, CK_NORMAL);
+	int failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
