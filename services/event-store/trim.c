@@ -59,7 +59,7 @@ static void on_trimmed(void *arg, enum bus_result result)
 	if (result == BUS_OK) {
 		metric_add(t->m_trims, 1);
 		metric_add(t->m_trimmed, (int64_t)(t->cut - t->view.first_seq));
-		log_at(LOG_INFO, "stream trimmed", LOG_I("from", t->view.first_seq),
+		log_at(LOG_DEBUG, "stream trimmed", LOG_I("from", t->view.first_seq),
 		       LOG_I("to", t->cut), LOG_I("committed", t->view.committed));
 	} else {
 		metric_add(t->m_failures, 1);
