@@ -9,6 +9,8 @@
 
 const struct env_setting worker_settings_table[] = {
     COMMON_SETTINGS(C, common),
+    INT("ACK_WAIT_MS", ack_wait_ms, "30000", 300, 600000,
+	"a dead worker's tasks go to others after so long, ms; the same in all of a pool"),
     INT("DELTAS_IN_FLIGHT", deltas_in_flight, "2048", 1, 1000000,
 	"pieces of streamed output not acknowledged; beyond: held back and joined"),
     INT("DOCUMENT_MAX", document_max, "4194304", 4096, 64 * MIB,

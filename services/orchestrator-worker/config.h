@@ -7,7 +7,7 @@
 struct worker_settings {
 	struct env_common common;
 	char *pool;
-	int64_t slots, grace_ms;
+	int64_t slots, grace_ms, ack_wait_ms;
 	int64_t output_max, document_max, deltas_in_flight;
 	int64_t jq_helpers, jq_budget_ms, jq_memory_mb, jq_output_max, jq_programs, jq_queue,
 	    jq_queue_bytes;

@@ -102,7 +102,7 @@ static void on_progress(struct timer *timer, void *arg)
 	for (struct worker_task *t = w->tasks; t != NULL; t = t->next)
 		if (t->claim != NULL)
 			bus_claim_progress(t->claim);
-	timer_set(w->loop, timer, WORKER_ACK_WAIT_MS * INT64_C(1000) / 3);
+	timer_set(w->loop, timer, w->conf.ack_wait_ms * INT64_C(1000) / 3);
 }
 
 /* --- the end ------------------------------------------------------------------------------- */
@@ -192,7 +192,7 @@ static int open_bus(struct worker *w, struct error *err)
 	struct bus_consumer_conf conf = {.stream = STREAM_TASKS,
 					 .durable = durable,
 					 .filter = filter,
-					 .ack_wait_ms = WORKER_ACK_WAIT_MS,
+					 .ack_wait_ms = w->conf.ack_wait_ms,
 					 .max_ack_pending = ACK_PENDING_MAX};
 	w->cancels = bus_subscribe(w->bus, SUBJECT_CANCEL, NULL, on_cancel, w, err);
 	if (w->cancels == NULL)
@@ -223,6 +223,8 @@ struct worker *worker_start(struct loop *loop, struct bus *bus, const struct cat
 			     .pool = xstrdup(conf->pool)};
 	if (w->conf.fresh_ms == 0)
 		w->conf.fresh_ms = FRESH_MS;
+	if (w->conf.ack_wait_ms == 0)
+		w->conf.ack_wait_ms = WORKER_ACK_WAIT_MS;
 	rng_seed(&w->rng, conf->seed);
 	timer_init(&w->progress, on_progress, w);
 	timer_init(&w->grace, on_grace, w);
@@ -231,7 +233,7 @@ struct worker *worker_start(struct loop *loop, struct bus *bus, const struct cat
 	w->hook = (struct loop_hook){.fn = on_turn_end, .arg = w};
 	loop_hook_add(loop, &w->hook);
 	metric_set(stats->slots, conf->slots);
-	timer_set(loop, &w->progress, WORKER_ACK_WAIT_MS * INT64_C(1000) / 3);
+	timer_set(loop, &w->progress, w->conf.ack_wait_ms * INT64_C(1000) / 3);
 	if (open_bus(w, err)) {
 		worker_free(w);
 		return NULL;

@@ -27,6 +27,8 @@ struct worker_conf {
 	unsigned deltas_in_flight;
 	int64_t fresh_ms; /* the log keeps what is younger; an empty channel of an older ticket is
 			   * asked for in the event-store. 0: 60,000 */
+	int ack_wait_ms;  /* a ticket without progress for so long goes to another worker; the
+			   * same in all workers of a pool. 0: WORKER_ACK_WAIT_MS */
 };
 
 /* All is borrowed. Takes tickets at once. NULL on failure. */
