@@ -11,9 +11,15 @@
 #include "common/topology.h"
 #include "services/router/impl.h"
 
+#define INPUTS_MAX 20000 /* then a new world: the broker keeps all that is stored */
+
 static struct loop *loop;
+static struct fake_broker *broker;
+static struct bus *bus;
+static struct catalog *catalog;
+static struct metrics *metrics;
 static struct router *router;
-static unsigned acme_part;
+static unsigned acme_part, inputs;
 
 static void put(struct catalog *c, const char *key, const char *doc)
 {
@@ -42,9 +48,9 @@ static void setup(void)
 	struct topology_conf topology = {.replicas = 1};
 	struct router_conf conf;
 	loop = loop_new_sim(INT64_C(1700000000000000));
-	struct fake_broker *broker = fake_broker_new(loop, 1);
-	struct bus *bus = bus_fake_open(broker, "router");
-	struct catalog *catalog = catalog_new();
+	broker = fake_broker_new(loop, 1);
+	bus = bus_fake_open(broker, "router");
+	catalog = catalog_new();
 	put(catalog, "tenant.acme",
 	    "{\"id\":\"acme\",\"name\":\"Acme\",\"region\":\"local\",\"class\":\"standard\","
 	    "\"status\":\"active\",\"limits\":{\"events_per_s\":1000000,\"burst\":1000000}}");
@@ -57,24 +63,40 @@ static void setup(void)
 	put(catalog, "pipeline.p.1",
 	    "{\"name\":\"p\",\"version\":1,\"stages\":[{\"id\":\"a\",\"kind\":\"transform\","
 	    "\"input\":\".\"}],\"output\":\".\"}");
-	topology_start(bus, loop, &topology, streams, &epoch);
+	struct topology *t = topology_start(bus, loop, &topology, streams, &epoch);
 	run(5000000);
+	topology_stop(t);
 	assert(epoch != 0);
 	router_conf_init(&conf);
 	conf.instance = "fuzzed";
 	conf.epoch = epoch;
 	conf.seed = 7;
-	conf.metrics = metrics_new();
+	conf.metrics = metrics = metrics_new();
 	router = router_start(loop, bus, catalog, &conf, &err);
 	assert(router);
 	run(5000000);
 	acme_part = part_of("acme", conf.parts);
 }
 
+static void teardown(void)
+{
+	router_close(router);
+	bus_free(bus);
+	router_free(router);
+	fake_broker_free(broker);
+	catalog_stop(catalog);
+	metrics_free(metrics);
+	loop_free(loop);
+	router = NULL;
+	inputs = 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	if (router && ++inputs > INPUTS_MAX)
+		teardown();
 	if (!router)
 		setup();
 	router_command(router, acme_part, "_INBOX.fuzz", data, size);
