@@ -1,6 +1,6 @@
 /* The operators' command: what its parts share.
  *
- * main.c reads the options and picks a command of the table; cmd_*.c are the commands; http.c and
+ * run.c reads the options and picks a command of the table; cmd_*.c are the commands; http.c and
  * socket.c speak to the control-plane and the edge; table.c and timeline.c turn JSON into text
  * (pure). One thread; a command's result is its exit status: 0 done, 1 refused or failed (said on
  * stderr), 2 wrong usage. */
@@ -36,6 +36,14 @@ struct cli_command {
 extern const struct cli_command cli_commands[]; /* ends with group NULL */
 const struct cli_command *cli_find(int argc, char **argv, int *used);
 
+/* The whole command; its exit status. */
+int cli_main(int argc, char **argv);
+/* The options before the command, argv[0] being the program: where the command begins, or -1. */
+int cli_globals(struct cli *cli, int argc, char **argv);
+/* The number of words is right. Those of a command with options are counted when these are taken
+ * out. */
+bool cli_fits(const struct cli_command *command, int argc, char **argv);
+
 /* Options of one command, taken out of argv: --name VALUE, --name=VALUE, or --flag (value NULL in
  * the spec: set to "yes"). *argc counts what is left. -1 for an unknown or incomplete one, with a
  * message. */
@@ -51,6 +59,8 @@ int cli_int(const char *text, long min, long max, long *out, struct error *err) 
 /* A JSON argument: text, "-" (stdin) or "@file" (.json as it is, anything else as {"document":
  * text}). */
 json_t *cli_value(const char *arg, struct error *err);
+/* A document: as cli_value(), and any other word is a file's name. */
+json_t *cli_document(const char *arg, struct error *err);
 
 /* Fills what the environment and .run/env (of the current folder) say and the options did not. */
 void cli_settings(struct cli *cli);
@@ -94,6 +104,8 @@ struct cli_column {
 void cli_table(struct strbuf *out, const json_t *items, const struct cli_column *columns, size_t n);
 /* Member by member: "name   value". */
 void cli_object(struct strbuf *out, const json_t *object);
+/* Adds the text with a blank for each control character: none of it may reach a terminal. */
+void cli_clean(struct strbuf *out, const char *text);
 /* Columns on a screen of a UTF-8 text. */
 size_t cli_width(const char *text);
 const json_t *cli_path(const json_t *object, const char *path);

@@ -1,5 +1,6 @@
 /* Commands that read and change the configuration, and look at the cluster: the control-plane's
  * API. */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,8 @@ void cli_print_json(const json_t *doc)
 
 static int usage(const struct error *err)
 {
-	fprintf(stderr, "penstock: %s\n", err->msg);
+	fprintf(stderr, "penstock: %s\n",
+		*err->msg ? err->msg : "too few or too many words; see --help");
 	return CLI_USAGE;
 }
 
@@ -163,12 +165,12 @@ int cmd_tenant_create(struct cli *cli, int argc, char **argv)
 {
 	struct cli_option o[] = {
 	    {"--name", false, NULL}, {"--region", false, NULL}, {"--weight", false, NULL}};
-	struct error err;
+	struct error err = {0};
 	long weight = 0;
 	json_t *body;
 
 	if (cli_options(&argc, argv, o, 3, &err) != 0 || argc != 1 ||
-	    (o[2].value && cli_int(o[2].value, 1, 1000000, &weight, &err) != 0))
+	    (o[2].value && cli_int(o[2].value, 1, 1000, &weight, &err) != 0))
 		return usage(&err);
 	body = json_pack("{s:s,s:s}", "id", argv[0], "name", o[0].value ? o[0].value : argv[0]);
 	if (o[1].value)
@@ -214,7 +216,7 @@ int cmd_tenant_limits(struct cli *cli, int argc, char **argv)
 			return usage(&err);
 		}
 		*equal = 0;
-		if (cli_int(equal + 1, 0, INT32_MAX, &v, &err) == 0)
+		if (cli_int(equal + 1, 0, LONG_MAX, &v, &err) == 0)
 			json_object_set_new(body, argv[i], json_integer(v));
 		else
 			json_object_set_new(body, argv[i], json_string(equal + 1));
@@ -226,13 +228,16 @@ int cmd_tenant_limits(struct cli *cli, int argc, char **argv)
 
 int cmd_key_create(struct cli *cli, int argc, char **argv)
 {
-	struct cli_option o[] = {{"--name", false, NULL}, {"--scopes", false, NULL}};
+	struct cli_option o[] = {
+	    {"--name", false, NULL}, {"--scopes", false, NULL}, {"--expires", false, NULL}};
 	struct error err = {0};
 	json_t *body;
 
-	if (cli_options(&argc, argv, o, 2, &err) != 0 || argc != 1)
+	if (cli_options(&argc, argv, o, 3, &err) != 0 || argc != 1)
 		return usage(&err);
 	body = json_object();
+	if (o[2].value)
+		json_object_set_new(body, "expires_at", json_string(o[2].value));
 	if (o[0].value)
 		json_object_set_new(body, "name", json_string(o[0].value));
 	if (o[1].value) {
@@ -293,7 +298,7 @@ int cmd_type_create(struct cli *cli, int argc, char **argv)
 {
 	struct strbuf path = {0};
 	struct error err;
-	json_t *schema = argc > 3 ? cli_value(argv[3], &err) : json_object();
+	json_t *schema = argc > 3 ? cli_document(argv[3], &err) : json_object();
 	int rc;
 
 	if (!schema)
@@ -345,7 +350,7 @@ int cmd_model_get(struct cli *cli, int argc, char **argv)
 int cmd_model_put(struct cli *cli, int argc, char **argv)
 {
 	struct error err;
-	json_t *body = cli_value(argv[1], &err);
+	json_t *body = cli_document(argv[1], &err);
 
 	(void)argc;
 	return body ? on_model(cli, argv[0], "PUT", body) : usage(&err);
@@ -413,7 +418,7 @@ int cmd_pipeline_put(struct cli *cli, int argc, char **argv)
 {
 	struct strbuf path = {0};
 	struct error err;
-	json_t *body = cli_value(argv[1], &err);
+	json_t *body = cli_document(argv[1], &err);
 	int rc;
 
 	(void)argc;
@@ -448,6 +453,25 @@ int cmd_trace(struct cli *cli, int argc, char **argv)
 	return CLI_OK;
 }
 
+/* One page, not more. */
+static int items(struct cli *cli, const char *path, const struct cli_column *columns, size_t n)
+{
+	struct strbuf out = {0};
+	struct cli_answer a;
+	int rc = cli_control(cli, "GET", path, NULL, NULL, &a);
+
+	if (rc != CLI_OK)
+		return rc;
+	if (cli->json)
+		cli_print_json(json_object_get(a.doc, "items"));
+	else
+		cli_table(&out, json_object_get(a.doc, "items"), columns, n);
+	cli_print(&out);
+	strbuf_done(&out);
+	cli_answer_done(&a);
+	return CLI_OK;
+}
+
 int cmd_members(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_column columns[] = {{"SERVICE", "service"},
@@ -455,22 +479,10 @@ int cmd_members(struct cli *cli, int argc, char **argv)
 						    {"REGION", "region"},
 						    {"SLOTS", "slots"},
 						    {"URL", "url"}};
-	struct strbuf out = {0};
-	struct cli_answer a;
-	int rc = cli_control(cli, "GET", "/members", NULL, NULL, &a);
 
 	(void)argc;
 	(void)argv;
-	if (rc != CLI_OK)
-		return rc;
-	if (cli->json)
-		cli_print_json(json_object_get(a.doc, "items"));
-	else
-		cli_table(&out, json_object_get(a.doc, "items"), columns, 5);
-	cli_print(&out);
-	strbuf_done(&out);
-	cli_answer_done(&a);
-	return CLI_OK;
+	return items(cli, "/members", columns, 5);
 }
 
 int cmd_audit(struct cli *cli, int argc, char **argv)
@@ -480,8 +492,17 @@ int cmd_audit(struct cli *cli, int argc, char **argv)
 						    {"WHAT", "action"},
 						    {"ON", "resource"},
 						    {"REASON", "reason"}};
+	struct cli_option o[] = {{"--last", false, NULL}};
+	struct strbuf path = {0};
+	struct error err = {0};
+	long last = 50;
+	int rc;
 
-	(void)argc;
-	(void)argv;
-	return list(cli, "/audit", columns, 5);
+	if (cli_options(&argc, argv, o, 1, &err) != 0 || argc != 0 ||
+	    (o[0].value && cli_int(o[0].value, 1, 1000, &last, &err) != 0))
+		return usage(&err);
+	strbuf_addf(&path, "/audit?page_size=%ld", last);
+	rc = items(cli, path.data, columns, 5);
+	strbuf_done(&path);
+	return rc;
 }

@@ -16,7 +16,7 @@ const struct cli_command cli_commands[] = {
     {"tenant", "delete", "TENANT", "removes a tenant", 1, 1, cmd_tenant_delete},
     {"tenant", "limits", "TENANT [NAME=VALUE …]", "shows or changes its limits", 1, -1,
      cmd_tenant_limits},
-    {"key", "create", "TENANT [--name N] [--scopes publish,subscribe,task]",
+    {"key", "create", "TENANT [--name N] [--scopes publish,subscribe,task] [--expires TIME]",
      "makes an API key and shows it, once", 1, 1, cmd_key_create},
     {"key", "list", "TENANT", "its API keys, without their secrets", 1, 1, cmd_key_list},
     {"key", "revoke", "TENANT KEY-ID", "ends a key", 2, 2, cmd_key_revoke},
@@ -39,7 +39,7 @@ const struct cli_command cli_commands[] = {
     {"task", "get", "TASK", "what a task has come to", 1, 1, cmd_task_get},
     {"task", "cancel", "TASK", "cancels a task", 1, 1, cmd_task_cancel},
     {"members", NULL, "", "the live processes", 0, 0, cmd_members},
-    {"audit", NULL, "", "who changed what", 0, 0, cmd_audit},
+    {"audit", NULL, "[--last N]", "who changed what, the newest first", 0, 0, cmd_audit},
     {0},
 };
 

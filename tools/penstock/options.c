@@ -116,6 +116,14 @@ json_t *cli_value(const char *arg, struct error *err)
 	return value;
 }
 
+json_t *cli_document(const char *arg, struct error *err)
+{
+	bool text = strchr("{[@", *arg) || !strcmp(arg, "-") || !strcmp(arg, "true") ||
+		    !strcmp(arg, "false");
+
+	return text ? cli_value(arg, err) : file_value(arg, err);
+}
+
 /* A variable of the file, or NULL; the file is small and read once for each of the four. */
 static char *from_file(const char *name)
 {

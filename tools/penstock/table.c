@@ -32,7 +32,7 @@ const json_t *cli_path(const json_t *object, const char *path)
 }
 
 /* A control character in a value must not reach the terminal. */
-static void add_clean(struct strbuf *out, const char *text)
+void cli_clean(struct strbuf *out, const char *text)
 {
 	for (; *text; text++)
 		strbuf_addc(out, (unsigned char)*text < 0x20 || *text == 0x7F ? ' ' : *text);
@@ -43,7 +43,7 @@ static void add_cell(struct strbuf *out, const json_t *value)
 	if (!value || json_is_null(value))
 		strbuf_addc(out, '-');
 	else if (json_is_string(value))
-		add_clean(out, *json_string_value(value) ? json_string_value(value) : "-");
+		cli_clean(out, *json_string_value(value) ? json_string_value(value) : "-");
 	else
 		json_add(out, value);
 }

@@ -45,8 +45,11 @@ static const char *plain(bool colour)
 
 static void line(struct strbuf *out, const char *name, const char *value)
 {
-	if (value && *value)
-		strbuf_addf(out, "%-9s%s\n", name, value);
+	if (!value || !*value)
+		return;
+	strbuf_addf(out, "%-9s", name);
+	cli_clean(out, value);
+	strbuf_addc(out, '\n');
 }
 
 /* The first event that says where it came from. */
@@ -87,8 +90,8 @@ static void add_words(struct strbuf *out, const json_t *e)
 					    "reason",   "message", "by"};
 	const json_t *stage = member(e, "stage"), *attempt = member(e, "attempt");
 
-	if (stage)
-		strbuf_addf(out, "%s", json_string_value(stage));
+	if (json_is_string(stage))
+		strbuf_adds(out, json_string_value(stage));
 	if (json_integer_value(attempt) > 1)
 		strbuf_addf(out, " (attempt %d)", (int)json_integer_value(attempt));
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -132,13 +135,19 @@ static void event_lines(struct strbuf *out, const json_t *events, bool colour)
 	strbuf_done(&words);
 }
 
+/* Clamped before it becomes an integer: the numbers come from outside. */
+static int column(double at, double total, int max)
+{
+	double c = total > 0 ? at / total * BAR : 0;
+
+	return c > 0 ? (c < max ? (int)c : max) : 0;
+}
+
 static void bar(struct strbuf *out, double from, double to, double total)
 {
-	int a = total > 0 ? (int)(from / total * BAR) : 0,
-	    b = total > 0 ? (int)(to / total * BAR) : 0;
+	int a = column(from, total, BAR - 1), b = column(to, total, BAR);
 
-	a = a < BAR ? a : BAR - 1;
-	b = b > a ? (b < BAR ? b : BAR) : a + 1;
+	b = b > a ? b : a + 1;
 	for (int i = 0; i < BAR; i++)
 		strbuf_adds(out, i >= a && i < b ? "━" : "·");
 }
@@ -162,8 +171,10 @@ static void attempt_line(struct strbuf *out, const json_t *a, double total)
 	if (cli_path(a, "usage.total_tokens"))
 		strbuf_addf(out, "  %.0f + %.0f tokens", number(a, "usage.prompt_tokens", 0),
 			    number(a, "usage.completion_tokens", 0));
-	if (text(a, "reason"))
-		strbuf_addf(out, "  %s", text(a, "reason"));
+	if (text(a, "reason")) {
+		strbuf_adds(out, "  ");
+		cli_clean(out, text(a, "reason"));
+	}
 	strbuf_addc(out, '\n');
 }
 
