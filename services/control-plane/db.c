@@ -1,5 +1,6 @@
 #include "services/control-plane/db.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -89,13 +90,20 @@ static int reserve(struct db_pool *pool, PGconn **conn, struct error *err)
 	return rc;
 }
 
+/* An idle connection has nothing to say: what is there to be read is a goodbye, or the end itself
+ * (one read may show only the first of the two). */
+static bool fit(PGconn *conn)
+{
+	struct pollfd p = {.fd = PQsocket(conn), .events = POLLIN};
+	return pg_alive(conn) && p.fd >= 0 && poll(&p, 1, 0) == 0;
+}
+
 PGconn *db_take(struct db_pool *pool, struct error *err)
 {
 	PGconn *conn;
 	if (reserve(pool, &conn, err))
 		return NULL;
-	/* Reads what the server said meanwhile: a goodbye, if it was restarted. */
-	if (conn && (!PQconsumeInput(conn) || !pg_alive(conn))) {
+	if (conn && !fit(conn)) {
 		PQfinish(conn);
 		conn = NULL;
 	}

@@ -281,12 +281,14 @@ static int ensure(struct publisher *p, struct error *err)
 
 static int publish(struct publisher *p, struct error *err)
 {
-	if (!atomic_load(&p->bus_up) || !mirror_ready(p->conf.mirror))
+	if (!atomic_load(&p->bus_up))
 		return 0;
 	bool due = !p->reconciled_ms || atomic_load(&p->told) ||
 		   now_ms() - p->reconciled_ms >= RECONCILE_MS;
 	if (due && ensure(p, err))
 		return -1;
+	if (!mirror_ready(p->conf.mirror)) /* it wakes us when it is */
+		return 0;
 	if (drain(p, err)) {
 		p->reconciled_ms = 0; /* look first whether the bucket is there at all */
 		return -1;

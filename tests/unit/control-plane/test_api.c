@@ -1,0 +1,576 @@
+/* The handlers on a real PostgreSQL, without HTTP and without a bus: nothing is published, and says
+ * so. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/json.h"
+#include "common/pg.h"
+#include "services/control-plane/api.h"
+#include "services/control-plane/db.h"
+#include "services/control-plane/snapshot.h"
+#include "tests/unit/control-plane/suite.h"
+
+#define ADMIN_KEY "an-admin-key-of-the-tests"
+
+static struct api api;
+static struct api_reply reply; /* of the last ask() */
+static json_t *doc;            /* its body */
+
+static struct {
+	const char *token, *if_match, *none_match, *type, *reason, *trace;
+} with; /* headers of the next ask(); then forgotten */
+
+static void begin(void)
+{
+	api = (struct api){.admin_key = ADMIN_KEY, .pool = db_pool_new(suite_dsn, 2)};
+	db_pool_open(api.pool);
+}
+
+static void end(void)
+{
+	api_reply_done(&reply);
+	json_decref(doc);
+	doc = NULL;
+	db_pool_free(api.pool);
+}
+
+static void split_query(struct api_request *req, char *path)
+{
+	char *at = strchr(path, '?'), *save = NULL;
+	if (!at)
+		return;
+	*at++ = '\0';
+	for (char *p = strtok_r(at, "&", &save); p; p = strtok_r(NULL, "&", &save)) {
+		char *equal = strchr(p, '=');
+		if (equal)
+			*equal++ = '\0';
+		req->query[req->n_query++] = (struct api_param){p, equal};
+	}
+}
+
+/* body: JSON with ' for ", NULL for none. The status. */
+static int ask(const char *method, const char *path, const char *body)
+{
+	char auth[300], where[600];
+	snprintf(auth, sizeof(auth), "Bearer %s", with.token ? with.token : ADMIN_KEY);
+	snprintf(where, sizeof(where), "/v1%s", path);
+	char *text = body ? xstrdup(body) : NULL;
+	for (char *p = text; p && *p; p++)
+		if (*p == '\'')
+			*p = '"';
+	struct api_request req = {.method = method,
+				  .path = where,
+				  .authorization = auth,
+				  .content_type = with.type ? with.type
+						  : body    ? "application/json"
+							    : NULL,
+				  .if_match = with.if_match,
+				  .if_none_match = with.none_match,
+				  .reason = with.reason,
+				  .traceparent = with.trace,
+				  .body = text,
+				  .body_len = text ? strlen(text) : 0};
+	split_query(&req, where);
+	api_reply_done(&reply);
+	json_decref(doc);
+	reply = (struct api_reply){0};
+	api_handle(&api, &req, &reply);
+	doc = reply.body.len ? json_parse(reply.body.data, reply.body.len, NULL) : NULL;
+	ck_assert_msg(!reply.body.len || doc, "%s", strbuf_str(&reply.body));
+	memset(&with, 0, sizeof(with));
+	free(text);
+	return reply.status;
+}
+
+#define ASK(want, method, path, text)                                                              \
+	do {                                                                                       \
+		int got_ = ask(method, path, text);                                                \
+		ck_assert_msg(got_ == (want), "%s %s: %d %s", method, path, got_,                  \
+			      strbuf_str(&reply.body));                                            \
+	} while (0)
+
+static const char *word(const char *name)
+{
+	return json_string_value(json_object_get(doc, name));
+}
+
+/* The ETag of the last answer, for with.if_match. */
+static const char *tag(void)
+{
+	static char copy[ETAG_LEN + 1];
+	strcpy(copy, reply.etag);
+	ck_assert(*copy);
+	return copy;
+}
+
+static int64_t count(const char *sql)
+{
+	struct error err = {0};
+	PGconn *conn = pg_connect(suite_dsn, "test", &err);
+	ck_assert_msg(conn != NULL, "%s", err.msg);
+	PGresult *res = pg_query(conn, sql, 0, NULL, &err);
+	ck_assert_msg(res != NULL, "%s: %s", sql, err.msg);
+	int64_t n = pg_int(res, 0, 0);
+	PQclear(res);
+	PQfinish(conn);
+	return n;
+}
+
+/* What a fresh bucket would get for this key; NULL: nothing. Compact, with ' for ". */
+static const char *published(const char *key)
+{
+	struct error err = {0};
+	static char *text;
+	PGconn *conn = pg_connect(suite_dsn, "test", &err);
+	json_t *all = snapshot_read(conn, &err);
+	ck_assert_msg(all != NULL, "%s", err.msg);
+	const char *found = json_string_value(json_object_get(all, key));
+	free(text);
+	text = found ? xstrdup(found) : NULL;
+	for (char *p = text; p && *p; p++)
+		if (*p == '"')
+			*p = '\'';
+	json_decref(all);
+	PQfinish(conn);
+	return text;
+}
+
+/* The outbox's last word on a key; "" for a deletion. */
+static const char *outbox(const char *key)
+{
+	struct error err = {0};
+	static char text[4000];
+	PGconn *conn = pg_connect(suite_dsn, "test", &err);
+	PGresult *res = pg_query(
+	    conn,
+	    "SELECT document FROM control.config_outbox WHERE key = $1 ORDER BY id DESC LIMIT 1", 1,
+	    (const char *[]){key}, &err);
+	ck_assert_msg(res && PQntuples(res) == 1, "nothing for %s", key);
+	snprintf(text, sizeof(text), "%s", pg_text(res, 0, 0) ? pg_text(res, 0, 0) : "");
+	for (char *p = text; *p; p++)
+		if (*p == '"')
+			*p = '\'';
+	PQclear(res);
+	PQfinish(conn);
+	return text;
+}
+
+START_TEST(test_tenant)
+{
+	begin();
+	ASK(404, "GET", "/tenants/t1", NULL);
+	ASK(201, "POST", "/tenants", "{'id':'t1','name':'One'}");
+	ck_assert_str_eq(reply.location, "/v1/tenants/t1");
+	ck_assert_int_eq(reply.published, PUBLISHED_NO);
+	ck_assert_str_eq(outbox("tenant.t1"), published("tenant.t1"));
+	ASK(409, "POST", "/tenants", "{'id':'t1'}");
+	ck_assert_str_eq(word("code"), "conflict");
+	ASK(200, "GET", "/tenants/t1", NULL);
+	const char *old = tag();
+	ASK(428, "PUT", "/tenants/t1", "{}");
+	with.if_match = "\"no\"";
+	ASK(412, "PUT", "/tenants/t1", "{}");
+	with.none_match = "*";
+	ASK(412, "PUT", "/tenants/t1", "{}");
+	with.if_match = old;
+	ASK(200, "PUT", "/tenants/t1", "{'name':'Two'}");
+	with.if_match = old;
+	ASK(412, "DELETE", "/tenants/t1", NULL);
+	ASK(201, "PUT", "/tenants/t2", "{}");
+	with.if_match = "*";
+	ASK(412, "PUT", "/tenants/t3", "{}");
+	ASK(200, "POST", "/tenants/t1:suspend", NULL);
+	ck_assert_str_eq(word("status"), "suspended");
+	ck_assert_ptr_nonnull(strstr(outbox("tenant.t1"), "suspended"));
+	with.if_match = old;
+	ASK(412, "POST", "/tenants/t1:resume", NULL);
+	ASK(200, "POST", "/tenants/t1:resume", "{}");
+	with.if_match = tag();
+	with.type = "application/merge-patch+json; charset=utf-8";
+	ASK(200, "PATCH", "/tenants/t1", "{'name':null,'labels':{'a':'b'}}");
+	ck_assert_str_eq(word("name"), "t1");
+	ASK(404, "POST", "/tenants/nope:suspend", NULL);
+	end();
+}
+END_TEST
+
+START_TEST(test_tenant_delete)
+{
+	begin();
+	ASK(201, "POST", "/tenants", "{'id':'gone'}");
+	ASK(201, "POST", "/tenants/gone/keys", "{}");
+	ASK(201, "POST", "/tenants/gone/schemas/a.b/versions", "{'class':'durable'}");
+	ck_assert_ptr_nonnull(published("type.gone.a.b"));
+	ASK(200, "GET", "/tenants/gone", NULL);
+	with.if_match = tag();
+	ASK(204, "DELETE", "/tenants/gone", NULL);
+	ck_assert_str_eq(outbox("tenant.gone"), "");
+	ck_assert_str_eq(outbox("type.gone.a.b"), "");
+	ck_assert_ptr_null(published("type.gone.a.b"));
+	ck_assert_int_eq(count("SELECT count(*) FROM control.api_keys WHERE tenant = 'gone'"), 0);
+	ck_assert_int_eq(count("SELECT count(*) FROM control.config_outbox WHERE key LIKE 'key.%'"
+			       " AND document IS NULL"),
+			 1);
+	ASK(404, "GET", "/tenants/gone/keys", NULL);
+	ASK(404, "GET", "/tenants/gone/limits", NULL);
+	end();
+}
+END_TEST
+
+START_TEST(test_limits)
+{
+	begin();
+	ASK(201, "POST", "/tenants", "{'id':'lim'}");
+	ASK(200, "GET", "/tenants/lim/limits", NULL);
+	ASK(428, "PUT", "/tenants/lim/limits", "{}");
+	ASK(200, "GET", "/tenants/lim/limits", NULL);
+	with.if_match = tag();
+	ASK(200, "PUT", "/tenants/lim/limits", "{'burst':3}");
+	with.if_match = tag();
+	ASK(200, "PATCH", "/tenants/lim/limits", "{'events_per_s':4}");
+	ck_assert_ptr_nonnull(strstr(outbox("tenant.lim"), "'events_per_s':4,'burst':3,"));
+	with.if_match = tag();
+	ASK(422, "PATCH", "/tenants/lim/limits", "{'burst':0}");
+	ck_assert_ptr_nonnull(strstr(word("detail"), "burst"));
+	ASK(404, "PUT", "/tenants/nope/limits", "{}");
+	/* A change of the tenant keeps them. */
+	ASK(200, "POST", "/tenants/lim:suspend", NULL);
+	ck_assert_ptr_nonnull(strstr(outbox("tenant.lim"), "'burst':3,"));
+	end();
+}
+END_TEST
+
+START_TEST(test_key)
+{
+	char id[40], secret[100], path[200], hash[65], key[80];
+	begin();
+	ASK(201, "POST", "/tenants", "{'id':'kt'}");
+	ASK(200, "POST", "/tenants/kt/keys?validate_only=true", "{}");
+	ck_assert_ptr_null(word("key"));
+	ck_assert_int_eq(count("SELECT count(*) FROM control.api_keys WHERE tenant = 'kt'"), 0);
+	ASK(201, "POST", "/tenants/kt/keys", "{'scopes':['publish']}");
+	ck_assert_int_eq(sscanf(word("key"), "pk_%39[^_]_%99s", id, secret), 2);
+	ck_assert_str_eq(word("id"), id);
+	sha256_hex(secret, strlen(secret), hash);
+	snprintf(key, sizeof(key), "key.%s", id);
+	ck_assert_ptr_nonnull(strstr(outbox(key), hash));
+	ck_assert_str_eq(outbox(key), published(key));
+	ASK(200, "GET", "/tenants/kt/keys", NULL);
+	ck_assert_ptr_null(strstr(reply.body.data, secret));
+	ck_assert_ptr_null(strstr(reply.body.data, hash));
+	snprintf(path, sizeof(path), "/tenants/kt/keys/%s", id);
+	ASK(200, "GET", path, NULL);
+	ASK(428, "DELETE", path, NULL);
+	ASK(200, "GET", path, NULL);
+	with.if_match = tag();
+	ASK(204, "DELETE", path, NULL);
+	ck_assert_ptr_nonnull(strstr(outbox(key), "'revoked'"));
+	ck_assert_ptr_nonnull(strstr(outbox(key), hash));
+	snprintf(path, sizeof(path), "/tenants/other/keys/%s", id);
+	ASK(404, "GET", path, NULL);
+	ASK(404, "DELETE", path, NULL);
+	/* Neither the secret nor its hash is anywhere it can be read. */
+	snprintf(path, sizeof(path),
+		 "SELECT count(*) FROM control.audit a WHERE a::text LIKE '%%%.20s%%'", secret);
+	ck_assert_int_eq(count(path), 0);
+	snprintf(path, sizeof(path),
+		 "SELECT count(*) FROM control.audit a WHERE a::text LIKE '%%%.20s%%'", hash);
+	ck_assert_int_eq(count(path), 0);
+	end();
+}
+END_TEST
+
+START_TEST(test_versions_of_a_type)
+{
+	begin();
+	ASK(404, "POST", "/tenants/ty/schemas/m/versions", "{'class':'durable'}");
+	ASK(201, "POST", "/tenants", "{'id':'ty'}");
+	ASK(404, "GET", "/tenants/ty/schemas/m/versions", NULL);
+	ASK(422, "POST", "/tenants/ty/schemas/m/versions", "{}");
+	ASK(201, "POST", "/tenants/ty/schemas/m/versions",
+	    "{'class':'durable','schema':{'type':'object'}}");
+	ck_assert_str_eq(reply.location, "/v1/tenants/ty/schemas/m/versions/1");
+	ASK(409, "POST", "/tenants/ty/schemas/m/versions", "{'class':'ephemeral'}");
+	ASK(201, "PUT", "/tenants/ty/schemas/m/versions/5", "{}");
+	ASK(200, "PUT", "/tenants/ty/schemas/m/versions/5", "{}"); /* the same again */
+	ASK(409, "PUT", "/tenants/ty/schemas/m/versions/5", "{'schema':false}");
+	ASK(409, "PUT", "/tenants/ty/schemas/m/versions/4", "{}");
+	ASK(428, "PUT", "/tenants/ty/schemas/m/versions/5", "{'state':'disabled'}");
+	ASK(404, "PUT", "/tenants/ty/schemas/m/versions/05", "{}");
+	ASK(404, "PUT", "/tenants/ty/schemas/m/versions/x", "{}");
+	ASK(200, "GET", "/tenants/ty/schemas/m/versions/5", NULL);
+	with.if_match = tag();
+	ASK(200, "PATCH", "/tenants/ty/schemas/m/versions/5", "{'state':'deprecated'}");
+	with.if_match = tag();
+	ASK(409, "PATCH", "/tenants/ty/schemas/m/versions/5", "{'schema':{}}");
+	ck_assert_str_eq(outbox("type.ty.m"), published("type.ty.m"));
+	ck_assert_str_eq(
+	    outbox("type.ty.m"),
+	    "{'tenant':'ty','type':'m','class':'durable','latest':1,'versions':{'1':{'state':"
+	    "'active','schema':{'type':'object'}},'5':{'state':'deprecated','schema':true}}}");
+	/* A number that was used stays used, and the class stays too. */
+	ASK(200, "GET", "/tenants/ty/schemas/m/versions/5", NULL);
+	with.if_match = tag();
+	ASK(204, "DELETE", "/tenants/ty/schemas/m/versions/5", NULL);
+	ASK(200, "GET", "/tenants/ty/schemas/m/versions/1", NULL);
+	with.if_match = tag();
+	ASK(204, "DELETE", "/tenants/ty/schemas/m/versions/1", NULL);
+	ck_assert_str_eq(outbox("type.ty.m"), "");
+	ck_assert_ptr_null(published("type.ty.m"));
+	ASK(409, "POST", "/tenants/ty/schemas/m/versions", "{'class':'ephemeral'}");
+	ASK(201, "POST", "/tenants/ty/schemas/m/versions", "{}");
+	ck_assert_int_eq(json_integer_value(json_object_get(doc, "version")), 6);
+	end();
+}
+END_TEST
+
+START_TEST(test_models_and_pipelines)
+{
+	static const char stages[] = "{'stages':[{'id':'a','kind':'chat','model':'m1'}]}";
+	begin();
+	ASK(422, "POST", "/pipelines/p/versions", stages);
+	ck_assert_ptr_nonnull(strstr(word("detail"), "m1"));
+	ASK(422, "PUT", "/models/m2", "{'kind':'http','url':'http://x','fallbacks':['m1']}");
+	ASK(201, "POST", "/models", "{'name':'m1','kind':'openai','url':'http://x'}");
+	ASK(409, "POST", "/models", "{'name':'m1','kind':'openai','url':'http://x'}");
+	ASK(201, "PUT", "/models/m2", "{'kind':'http','url':'http://x','fallbacks':['m1']}");
+	ASK(201, "POST", "/pipelines/p/versions", stages);
+	ck_assert_str_eq(reply.location, "/v1/pipelines/p/versions/1");
+	ASK(200, "PUT", "/pipelines/p/versions/1", stages);
+	ASK(409, "PUT", "/pipelines/p/versions/1", "{'stages':[{'id':'b','kind':'transform'}]}");
+	ck_assert_str_eq(outbox("pipeline.p.1"), published("pipeline.p.1"));
+	ASK(200, "GET", "/models/m1", NULL);
+	with.if_match = tag();
+	ASK(409, "DELETE", "/models/m1", NULL);
+	ASK(200, "GET", "/pipelines/p/versions/1", NULL);
+	with.if_match = tag();
+	ASK(204, "DELETE", "/pipelines/p/versions/1", NULL);
+	ASK(409, "PUT", "/pipelines/p/versions/1", stages);
+	ASK(200, "GET", "/models/m1", NULL);
+	with.if_match = tag();
+	ASK(409, "DELETE", "/models/m1", NULL); /* m2 falls back to it */
+	ck_assert_ptr_nonnull(strstr(word("detail"), "m2"));
+	ASK(200, "GET", "/models/m2", NULL);
+	with.if_match = tag();
+	ASK(200, "PATCH", "/models/m2", "{'fallbacks':[]}");
+	ASK(200, "GET", "/models/m1", NULL);
+	with.if_match = tag();
+	ASK(204, "DELETE", "/models/m1", NULL);
+	ck_assert_str_eq(outbox("model.m1"), "");
+	end();
+}
+END_TEST
+
+START_TEST(test_validate_only)
+{
+	begin();
+	int64_t audits = count("SELECT count(*) FROM control.audit"),
+		rows = count("SELECT count(*) FROM control.config_outbox");
+	ASK(200, "POST", "/tenants?validate_only=true", "{'id':'dry'}");
+	ck_assert_str_eq(word("id"), "dry");
+	ck_assert_int_eq(reply.published, PUBLISHED_NONE);
+	ASK(422, "POST", "/tenants?validate_only=1", "{'id':'dry','class':'x'}");
+	ASK(400, "POST", "/tenants?validate_only=maybe", "{'id':'dry'}");
+	ASK(400, "POST", "/tenants?validate-only=true", "{'id':'dry'}");
+	ASK(404, "GET", "/tenants/dry", NULL);
+	ck_assert_int_eq(count("SELECT count(*) FROM control.audit"), audits);
+	ck_assert_int_eq(count("SELECT count(*) FROM control.config_outbox"), rows);
+	end();
+}
+END_TEST
+
+START_TEST(test_operators)
+{
+	char viewer[200], oper[200], id[40];
+	begin();
+	ASK(201, "POST", "/operators", "{'role':'viewer','name':'v'}");
+	strcpy(viewer, word("key"));
+	ASK(201, "POST", "/operators", "{'role':'operator'}");
+	strcpy(oper, word("key"));
+	strcpy(id, word("id"));
+	const struct {
+		const char *token, *method, *path, *body;
+		int status;
+	} cases[] = {
+	    {viewer, "GET", "/tenants", NULL, 200},
+	    {viewer, "POST", "/tenants", "{'id':'no'}", 403},
+	    {viewer, "GET", "/operators", NULL, 403},
+	    {viewer, "GET", "/audit", NULL, 200},
+	    {oper, "POST", "/tenants", "{'id':'yes'}", 201},
+	    {oper, "GET", "/tenants/yes/keys", NULL, 200},
+	    {oper, "POST", "/tenants/yes/keys", "{}", 403},
+	    {oper, "POST", "/operators", "{'role':'admin'}", 403},
+	    {"op_aaaaaaaaaaaaaaaa_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "GET", "/tenants",
+	     NULL, 401},
+	    {ADMIN_KEY "x", "GET", "/tenants", NULL, 401},
+	    {"", "GET", "/tenants", NULL, 401},
+	    {"nobody", "GET", "/nowhere", NULL, 401},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		with.token = cases[i].token;
+		ASK(cases[i].status, cases[i].method, cases[i].path, cases[i].body);
+	}
+	char path[80];
+	snprintf(path, sizeof(path), "/operators/%s", id);
+	ASK(200, "GET", path, NULL);
+	with.if_match = tag();
+	ASK(204, "DELETE", path, NULL);
+	with.token = oper;
+	ASK(401, "GET", "/tenants", NULL);
+	snprintf(path, sizeof(path), "SELECT count(*) FROM control.audit WHERE actor = '%s'", id);
+	ck_assert_int_eq(count(path), 1);
+	end();
+}
+END_TEST
+
+START_TEST(test_pages)
+{
+	char path[1000], body[100], last[100] = "";
+	int pages = 0, seen = 0;
+	begin();
+	for (int i = 0; i < 23; i++) {
+		snprintf(body, sizeof(body), "{'name':'page-%02d','kind':'http','url':'http://x'}",
+			 i);
+		ASK(201, "POST", "/models", body);
+	}
+	strcpy(path, "/models?page_size=5");
+	for (bool more = true; more; pages++) {
+		size_t i;
+		json_t *item;
+		ASK(200, "GET", path, NULL);
+		json_array_foreach(json_object_get(doc, "items"), i, item)
+		{
+			const char *name = json_string_value(json_object_get(item, "name"));
+			ck_assert_msg(strcmp(name, last) > 0, "%s after %s", name, last);
+			strcpy(last, name);
+			seen += !strncmp(name, "page-", 5);
+		}
+		ck_assert_int_le((int)i, 5);
+		more = word("next_page_token") != NULL;
+		snprintf(path, sizeof(path), "/models?page_size=5&page_token=%s",
+			 more ? word("next_page_token") : "");
+	}
+	ck_assert_int_eq(seen, 23);
+	ck_assert_int_eq(pages, (23 + 4) / 5);
+	ASK(400, "GET", "/models?page_size=0", NULL);
+	ASK(400, "GET", "/models?page_size=1001", NULL);
+	ASK(400, "GET", "/models?page_size=x", NULL);
+	ASK(400, "GET", "/models?page_token=abc", NULL);
+	ASK(200, "GET", "/audit?page_size=2", NULL);
+	json_t *items = json_object_get(doc, "items");
+	ck_assert_int_eq((int)json_array_size(items), 2);
+	ck_assert_str_eq(json_string_value(json_object_get(json_array_get(items, 0), "resource")),
+			 "models");
+	end();
+}
+END_TEST
+
+START_TEST(test_audit)
+{
+	begin();
+	with.reason = "because it was asked for";
+	with.trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+	ASK(201, "POST", "/tenants", "{'id':'aud'}");
+	ck_assert_ptr_nonnull(strstr(reply.trace, "0af7651916cd43dd8448eb211c80319c"));
+	ASK(200, "GET", "/audit?page_size=1", NULL);
+	json_t *row = json_array_get(json_object_get(doc, "items"), 0);
+	json_object_del(row, "id");
+	json_object_del(row, "at");
+	ck_assert_int_eq(strncmp(json_string_value(json_object_get(row, "trace")),
+				 "00-0af7651916cd43dd8448eb211c80319c-", 36),
+			 0);
+	json_object_del(row, "trace");
+	ck_assert_str_eq(
+	    text_of(row),
+	    "{'actor':'admin','role':'admin','action':'tenant.create','resource':'tenants',"
+	    "'tenant':'aud','before':null,'after':{'id':'aud','name':'aud','region':'local',"
+	    "'class':'standard','status':'active','weight':1,'labels':{}},"
+	    "'reason':'because it was asked for'}");
+	end();
+}
+END_TEST
+
+START_TEST(test_requests)
+{
+	begin();
+	ASK(404, "GET", "/flags", NULL);
+	ASK(404, "GET", "/nothing", NULL);
+	ASK(405, "DELETE", "/tenants", NULL);
+	ck_assert_str_eq(reply.allow, "GET, HEAD, POST");
+	ASK(405, "BREW", "/tenants/x", NULL);
+	ASK(400, "POST", "/tenants", NULL);
+	ASK(400, "POST", "/tenants", "{'id':");
+	ASK(400, "POST", "/tenants", "{'id':'a','id':'b'}");
+	with.type = "text/plain";
+	ASK(415, "POST", "/tenants", "{'id':'a'}");
+	with.type = "application/merge-patch+json";
+	ASK(415, "POST", "/tenants", "{'id':'a'}");
+	ck_assert_str_eq(word("code"), "unsupported_media_type");
+	ck_assert(reply.problem);
+	ck_assert_int_eq((int)strlen(word("trace_id")), 32);
+	/* Without a bus. */
+	ASK(503, "GET", "/members", NULL);
+	ASK(503, "GET", "/events?tenant=a&channel=b", NULL);
+	ck_assert_int_gt(reply.retry_after_s, 0);
+	ASK(400, "GET", "/events?channel=b", NULL);
+	ASK(400, "GET", "/events?tenant=a&channel=b&after=x", NULL);
+	ASK(400, "GET", "/tasks/x", NULL);
+	end();
+}
+END_TEST
+
+/* PostgreSQL away: 503 at once, and the next request works when it is back. */
+START_TEST(test_database_away)
+{
+	struct error err = {0};
+	begin();
+	struct db_pool *good = api.pool;
+	api.pool = db_pool_new("host=/nonexistent dbname=x", 1);
+	ASK(503, "GET", "/tenants", NULL); /* the schema is not known to be there */
+	db_pool_open(api.pool);
+	ASK(503, "GET", "/tenants", NULL);
+	ASK(503, "POST", "/tenants", "{'id':'away'}");
+	with.token = "op_aaaaaaaaaaaaaaaa_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+	ASK(503, "GET", "/tenants", NULL);
+	db_pool_free(api.pool);
+	api.pool = good;
+	ASK(200, "GET", "/tenants", NULL);
+	/* The server ends the idle connection: the pool notices before it is used. */
+	PGconn *conn = pg_connect(suite_dsn, "test", &err);
+	ck_assert_int_eq(
+	    pg_exec(conn,
+		    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE"
+		    " application_name = 'penstock-control-plane'"
+		    " AND datname = current_database()",
+		    &err),
+	    0);
+	PQfinish(conn);
+	ASK(200, "GET", "/tenants", NULL);
+	end();
+}
+END_TEST
+
+/* What does not fit into one message of the bucket is refused, also when it is the sum of versions.
+ */
+START_TEST(test_large_documents)
+{
+	begin();
+	ASK(201, "POST", "/tenants", "{'id':'big'}");
+	struct strbuf body = {0};
+	strbuf_adds(&body, "{'class':'durable','schema':{'description':'");
+	for (int i = 0; i < 400 * 1024; i++)
+		strbuf_addc(&body, 'x');
+	strbuf_adds(&body, "'}}");
+	ASK(201, "POST", "/tenants/big/schemas/b/versions", body.data);
+	ASK(422, "POST", "/tenants/big/schemas/b/versions", body.data);
+	ASK(404, "GET", "/tenants/big/schemas/b/versions/2", NULL);
+	strbuf_done(&body);
+	end();
+}
+END_TEST
+
+RUN_DATABASE_TESTS("api", test_tenant, test_tenant_delete, test_limits, test_key,
+		   test_versions_of_a_type, test_models_and_pipelines, test_validate_only,
+		   test_operators, test_pages, test_audit, test_requests, test_database_away,
+		   test_large_documents)
