@@ -14,6 +14,23 @@ struct field {
 	int (*read)(const struct jmember *m, struct client_msg *msg, struct client_error *why);
 };
 
+/* Where a client's own text was cut, half a character may be left at the end: a frame must be
+ * UTF-8.
+ */
+static void cut_half_character(char *text)
+{
+	size_t n = strlen(text), tail = 0;
+	unsigned char lead;
+
+	while (tail < n && tail < 3 && ((unsigned char)text[n - 1 - tail] & 0xc0) == 0x80)
+		tail++;
+	if (tail == n)
+		return;
+	lead = (unsigned char)text[n - 1 - tail];
+	if (lead >= 0xc0 && tail < (lead >= 0xf0 ? 3u : lead >= 0xe0 ? 2u : 1u))
+		text[n - 1 - tail] = 0;
+}
+
 int client_refuse(struct client_error *why, const char *code, const char *fmt, ...)
 {
 	va_list ap;
@@ -22,6 +39,7 @@ int client_refuse(struct client_error *why, const char *code, const char *fmt, .
 	va_start(ap, fmt);
 	vsnprintf(why->message, sizeof(why->message), fmt, ap);
 	va_end(ap);
+	cut_half_character(why->message);
 	return -1;
 }
 

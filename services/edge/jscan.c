@@ -357,19 +357,16 @@ bool jscan_text(const struct jmember *m, char *out, size_t cap)
 	if (m->kind != J_STRING)
 		return false;
 	while (p < end) {
-		if (n + 5 > cap && n + (size_t)(end - p) + 1 > cap)
+		char c[4] = {*p++};
+		size_t k = 1;
+
+		if (c[0] == '\\')
+			k = put_utf8(c, escaped_char(&p));
+		if (n + k >= cap)
 			return false;
-		if (*p != '\\') {
-			out[n++] = *p++;
-			continue;
-		}
-		if (n + 5 > cap)
-			return false;
-		p++;
-		n += put_utf8(out + n, escaped_char(&p));
+		for (size_t i = 0; i < k; i++)
+			out[n++] = c[i];
 	}
-	if (n >= cap)
-		return false;
 	out[n] = 0;
 	return true;
 }
