@@ -20,50 +20,56 @@ static enum auth_result check_state(const struct catalog *catalog, const struct 
 	return tenant->active ? AUTH_OK : AUTH_SUSPENDED;
 }
 
-/* Both ids and secrets may have underscores, so each of them may be the one between. */
-static const struct api_key *find_key(const struct catalog *catalog, const char *rest,
-				      const char **secret)
+static bool secret_fits(const char *secret, const struct api_key *key)
+{
+	/* Hashing also what has no key makes a guess of an id cost the same. */
+	static const char nobody[] =
+	    "0000000000000000000000000000000000000000000000000000000000000000";
+	char hash[65];
+
+	sha256_hex(secret, strlen(secret), hash);
+	return secret_equal(hash, key ? key->hash : nobody) && key && *secret;
+}
+
+/* Both ids and secrets may have underscores, so each of them may be the one between; and one key's
+ * id may be the beginning of another's: the secret decides. */
+static const struct api_key *find_key(const struct catalog *catalog, const char *rest)
 {
 	char id[TENANT_MAX + 1];
+	bool tried = false;
 
 	for (const char *at = strchr(rest, '_'); at; at = strchr(at + 1, '_')) {
 		size_t n = (size_t)(at - rest);
 		const struct api_key *key;
 
-		if (n == 0 || n > TENANT_MAX)
-			continue;
+		if (n > TENANT_MAX)
+			break;
 		memcpy(id, rest, n);
 		id[n] = 0;
 		key = catalog_key(catalog, id);
-		if (key) {
-			*secret = at + 1;
+		if (!key)
+			continue;
+		if (secret_fits(at + 1, key))
 			return key;
-		}
+		tried = true;
 	}
-	*secret = rest;
+	if (!tried)
+		(void)secret_fits(rest, NULL);
 	return NULL;
 }
 
 enum auth_result auth_check(const struct catalog *catalog, const char *token, int64_t now_us,
 			    struct auth_identity *who)
 {
-	/* Hashing also what has no key makes a guess of an id cost the same. */
-	static const char nobody[] =
-	    "0000000000000000000000000000000000000000000000000000000000000000";
 	const struct api_key *key;
-	const char *secret;
 	enum auth_result result;
-	char hash[65];
-	bool same;
 
 	if (!catalog || !catalog_ready(catalog))
 		return AUTH_NOT_READY;
 	if (!token || strncmp(token, KEY_PREFIX, sizeof(KEY_PREFIX) - 1))
 		return AUTH_BAD;
-	key = find_key(catalog, token + sizeof(KEY_PREFIX) - 1, &secret);
-	sha256_hex(secret, strlen(secret), hash);
-	same = secret_equal(hash, key ? key->hash : nobody);
-	if (!key || !same || !*secret)
+	key = find_key(catalog, token + sizeof(KEY_PREFIX) - 1);
+	if (!key)
 		return AUTH_BAD;
 	result = check_state(catalog, key, now_us);
 	if (result != AUTH_OK)
