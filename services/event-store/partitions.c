@@ -38,7 +38,8 @@ bool store_day_parse(const char *name, int32_t *day)
 	struct tm tm = {0};
 	int used = 0;
 
-	if (sscanf(name, "events_p%4d%2d%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &used) != 3 ||
+	if (strlen(name) != strlen("events_pYYYYMMDD") ||
+	    sscanf(name, "events_p%4d%2d%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &used) != 3 ||
 	    name[used])
 		return false;
 	tm.tm_year -= 1900;

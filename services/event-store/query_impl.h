@@ -32,6 +32,7 @@ struct query {
 	/* The tail's part. */
 	struct subject subject;
 	uint64_t next; /* the sequence from which the stream is read */
+	bool whole;    /* the stream still begins at its beginning */
 	/* The answer. */
 	const char *error, *message; /* static; error NULL: it is good */
 	char *json;

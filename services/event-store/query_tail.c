@@ -11,7 +11,8 @@
 #include "services/event-store/query_impl.h"
 #include "services/event-store/timeline.h"
 
-#define TAIL_MAX_US 5000000
+#define TAIL_MAX_US  5000000
+#define OUT_OF_REACH "PostgreSQL is away and the stream does not reach back to it"
 /* One message of NATS less what surrounds it. */
 #define JSON_MAX (1000 * 1024)
 
@@ -95,6 +96,10 @@ static void fail(struct query *q, const char *error, const char *message)
 static void done(struct query *q)
 {
 	if (q->kind == QUERY_TASK) {
+		if (!q->task.task && !q->asked && !q->whole) {
+			fail(q, "unavailable", OUT_OF_REACH);
+			return;
+		}
 		if (!q->task.task) {
 			fail(q, "not_found", "no such task");
 			return;
@@ -121,9 +126,9 @@ static bool page_take(struct query *q, uint64_t seq, Penstock__Event *event)
 {
 	if (!q->page.earliest)
 		q->page.earliest = seq;
-	if (seq <= q->after) { /* it was only asked for as the earliest one */
+	if (seq <= q->after) { /* it was only asked for as the earliest one, or as the one before */
 		q->page.before = seq;
-		q->next = q->after + 1;
+		q->next = seq < q->after ? q->after : q->after + 1;
 		penstock__event__free_unpacked(event, NULL);
 		return true;
 	}
@@ -176,8 +181,7 @@ static void on_message(void *arg, enum bus_result result, const struct bus_msg *
 	if (more)
 		next_message(q);
 	else if (q->kind == QUERY_TASK)
-		fail(q, "unavailable",
-		     "PostgreSQL is away and the stream does not reach back to it");
+		fail(q, "unavailable", OUT_OF_REACH);
 	else
 		store_query_finish(q);
 }
@@ -196,10 +200,11 @@ static void on_reach(void *arg, enum bus_result result, const struct bus_stream_
 		fail(q, "unavailable",
 		     "neither PostgreSQL nor the stream can be read at the moment");
 	else if (q->kind == QUERY_REPLAY && info->first_seq > q->after + 1)
-		fail(q, "unavailable",
-		     "PostgreSQL is away and the stream does not reach back to it");
-	else
+		fail(q, "unavailable", OUT_OF_REACH);
+	else {
+		q->whole = info->first_seq <= 1;
 		next_message(q);
+	}
 }
 
 static void task_tail(struct query *q)
@@ -222,8 +227,10 @@ static void task_tail(struct query *q)
 		q->next = q->task.last_seq + 1;
 	if (project_final(q->task.state))
 		done(q);
-	else
+	else if (q->asked)
 		next_message(q);
+	else
+		bus_stream_info(store_query_bus(q), STREAM_EVENTS, NULL, on_reach, q);
 }
 
 static void replay_tail(struct query *q)
@@ -234,6 +241,8 @@ static void replay_tail(struct query *q)
 	q->next = (last > q->position ? last : q->position) + 1;
 	if (!q->page.earliest) /* the channel begins in the tail */
 		q->next = q->position + 1;
+	else if (q->after > q->position) /* so that the first one knows the one before */
+		q->next = q->after;
 	if (q->page.more || (q->until && q->until <= q->position && q->page.earliest))
 		store_query_finish(q);
 	else if (q->asked)

@@ -42,8 +42,9 @@ enum store_standing {
 };
 
 struct store_listener {
-	/* After each change; a batch under way is told of before. With LEADING, position is the
-	 * last seq of this epoch that is stored (0: none) and event_id its event ("": not known).
+	/* After each change, from STORE_AWAY at the start; a batch under way is told of before.
+	 * With LEADING, position is the last seq of this epoch that is stored (0: none) and
+	 * event_id its event ("": not known).
 	 */
 	void (*standing)(void *arg, enum store_standing standing, uint64_t position,
 			 const char *event_id);

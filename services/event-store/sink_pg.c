@@ -316,7 +316,7 @@ static int do_hold(struct store_pg *pg, int64_t max_ms, struct error *err)
 		}
 	}
 	tell_hold(pg, &hold);
-	return pg->leading && max_ms >= 0 && !hold.known ? -1 : 0;
+	return pg_alive(pg->conn) ? 0 : -1;
 }
 
 /* What there is to do while connected; -1: the connection is no good any more. */

@@ -343,9 +343,10 @@ static const char *sql_of(const struct found *f)
 {
 	if (!strcmp(f->kind, "session"))
 		return session_sql;
-	if (!strcmp(f->kind, "task") || project_task_of(f->channel))
-		return task_sql;
-	return trace_sql;
+	if (!strcmp(f->kind, "trace"))
+		return trace_sql;
+	/* An event of a task's channel belongs to the task. */
+	return project_task_of(f->channel) ? task_sql : trace_sql;
 }
 
 static int fill(PGconn *conn, const char *id, const char *tenant, const struct found *f,
