@@ -160,7 +160,8 @@ enum bus_result bridge_request(struct bridge *b, const char *subject, const void
 	enum bus_result result = BUS_TIMEOUT;
 	if (run(call, timeout_ms + TURN_MS)) {
 		result = call->result;
-		strbuf_add(answer, call->answer.data, call->answer.len);
+		if (result == BUS_OK)
+			strbuf_add(answer, call->answer.data, call->answer.len);
 	}
 	let_go(call);
 	return result;
@@ -220,10 +221,13 @@ json_t *bridge_members(struct bridge *b, const char *service)
 	struct call *call = call_new(b, start_members);
 	call->name = service ? xstrdup(service) : NULL;
 	json_t *list = NULL;
-	if (run(call, TURN_MS) && call->members)
-		list = sorted(json_incref(call->members));
+	if (run(call, TURN_MS) && call->members) {
+		/* Taken over whole: the loop's thread may be the one that frees the call. */
+		list = call->members;
+		call->members = NULL;
+	}
 	let_go(call);
-	return list;
+	return list ? sorted(list) : NULL;
 }
 
 /* --- the bucket -------------------------------------------------------------------------- */

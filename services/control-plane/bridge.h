@@ -21,7 +21,7 @@ struct bridge *bridge_new(struct loop *loop, struct bus *bus);
 void bridge_free(struct bridge *b); /* after every thread that calls it has ended; NULL is fine */
 void bridge_set_members(struct bridge *b, struct members *members);
 
-/* A core request; the answer's bytes are added to answer. */
+/* A core request; the answer's bytes are added to answer if the result is BUS_OK. */
 enum bus_result bridge_request(struct bridge *b, const char *subject, const void *data, size_t len,
 			       int timeout_ms, struct strbuf *answer);
 

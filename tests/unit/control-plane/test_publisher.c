@@ -28,7 +28,7 @@ struct plane {
 	struct bus *bus;
 	struct bridge *bridge;
 	struct mirror *mirror;
-	struct publisher *publisher;
+	_Atomic(struct publisher *) publisher; /* made while the mirror calls already */
 	struct db_pool *pool;
 	struct api api;
 };
