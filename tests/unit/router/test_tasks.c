@@ -379,27 +379,39 @@ START_TEST(cancel_nothing)
 }
 END_TEST
 
-/* Against a worker that writes at every possible moment: one of them is last, nothing is lost. */
+/* Against a worker that writes at every possible moment, a step or the end: one of them is last,
+ * and a task ends once. */
+static void cancel_against(const char *type, int us)
+{
+	char key[48];
+	struct order o;
+	struct answer c;
+	snprintf(key, sizeof(key), "%s-%d", type, us);
+	bool ends = strcmp(type, "task.completed") == 0;
+	struct answer a = world_task(&w, key, "1");
+	order_cancel(&w, &o, a.task);
+	world_send(&w, &o, &c);
+	world_run(&w, us);
+	enum bus_result step = world_transition(&w, a.task, type, a.offset);
+	world_until(&w, &c.came);
+	ck_assert(step == BUS_OK || step == BUS_CONFLICT);
+	ck_assert_msg(c.accepted, "%s", c.code);
+	bool late = ends && step == BUS_OK;
+	ck_assert_int_eq(c.duplicate, late);
+	uint64_t seq;
+	Penstock__Event *e = world_last(&w, a.channel, &seq);
+	ck_assert_str_eq(e->type, late ? "task.completed" : "task.cancelled");
+	ck_assert_uint_eq(seq, c.offset);
+	ck_assert_uint_eq(seq, a.offset + 1 + (step == BUS_OK && !late));
+	penstock__event__free_unpacked(e, NULL);
+}
+
 START_TEST(cancel_races)
 {
-	for (int us = 0; us < 2000; us += 50) {
-		char key[16];
-		struct order o;
-		struct answer c;
-		snprintf(key, sizeof(key), "k%d", us);
-		world_faults(&w, (struct fake_faults){.delay_min_us = 200, .delay_max_us = 600});
-		struct answer a = world_task(&w, key, "1");
-		order_cancel(&w, &o, a.task);
-		world_send(&w, &o, &c);
-		world_run(&w, us);
-		enum bus_result step = world_transition(&w, a.task, "task.started", a.offset);
-		world_until(&w, &c.came);
-		ck_assert_msg(c.accepted && !c.duplicate, "%s", c.code);
-		Penstock__Event *e = world_last(&w, a.channel, NULL);
-		ck_assert_str_eq(e->type, "task.cancelled");
-		penstock__event__free_unpacked(e, NULL);
-		ck_assert(step == BUS_OK || step == BUS_CONFLICT);
-		ck_assert_uint_eq(c.offset, a.offset + 1 + (step == BUS_OK));
+	world_faults(&w, (struct fake_faults){.delay_min_us = 200, .delay_max_us = 600});
+	for (int us = 0; us < 4000; us += 50) {
+		cancel_against("task.started", us);
+		cancel_against("task.completed", us);
 	}
 }
 END_TEST
