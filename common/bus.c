@@ -73,6 +73,12 @@ void bus_unsubscribe(struct bus_sub *sub)
 		OPS(sub)->unsubscribe(sub);
 }
 
+void bus_drain(struct bus_sub *sub)
+{
+	if (sub)
+		OPS(sub)->drain(sub);
+}
+
 void bus_stream_ensure(struct bus *bus, const struct bus_stream_conf *conf, bus_done_fn *fn,
 		       void *arg)
 {

@@ -93,6 +93,10 @@ void bus_request(struct bus *bus, const char *subject, const void *data, size_t 
 struct bus_sub *bus_subscribe(struct bus *bus, const char *subject, const char *queue,
 			      bus_msg_fn *fn, void *arg, struct error *err);
 void bus_unsubscribe(struct bus_sub *sub); /* NULL is fine; no callback after it returns */
+/* Takes the interest back at the broker, while what it has sent before still comes, until
+ * bus_unsubscribe(). A member of a queue group leaves this way: what the broker gave to this one it
+ * gives to no other. NULL is fine. */
+void bus_drain(struct bus_sub *sub);
 
 /* --- streams ------------------------------------------------------------------------------- */
 
@@ -231,6 +235,7 @@ struct bus_ops {
 	struct bus_sub *(*subscribe)(struct bus *, const char *, const char *, bus_msg_fn *, void *,
 				     struct error *);
 	void (*unsubscribe)(struct bus_sub *);
+	void (*drain)(struct bus_sub *);
 	void (*stream_ensure)(struct bus *, const struct bus_stream_conf *, bus_done_fn *, void *);
 	void (*store)(struct bus *, const char *, const struct bus_store_opts *, const void *,
 		      size_t, bus_ack_fn *, void *);

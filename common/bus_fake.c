@@ -385,6 +385,7 @@ const struct bus_ops fake_ops = {
     .request = fake_request,
     .subscribe = fake_subscribe,
     .unsubscribe = fake_unsubscribe,
+    .drain = fake_drain,
     .stream_ensure = fake_stream_ensure,
     .store = fake_store,
     .get = fake_get,

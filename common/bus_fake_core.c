@@ -207,14 +207,13 @@ struct bus_sub *fake_subscribe(struct bus *bus, const char *subject, const char 
 	return (struct bus_sub *)(void *)sub;
 }
 
-void fake_unsubscribe(struct bus_sub *handle)
+static void unroute(struct fsub *sub)
 {
-	struct fsub *sub = (struct fsub *)(void *)handle;
 	struct route *route = sub->route;
 
-	*sub->prev = sub->next;
-	if (sub->next)
-		sub->next->prev = sub->prev;
+	if (!route)
+		return;
+	sub->route = NULL;
 	*sub->route_prev = sub->route_next;
 	if (sub->route_next)
 		sub->route_next->route_prev = sub->route_prev;
@@ -225,6 +224,35 @@ void fake_unsubscribe(struct bus_sub *handle)
 		free(route->subject);
 		free(route);
 	}
+}
+
+static void drop_deliver(struct hop *hop);
+
+static void at_drain(struct hop *hop)
+{
+	unroute(hop->ptr);
+}
+
+/* The broker hears of it behind what this node has sent before. */
+void fake_drain(struct bus_sub *handle)
+{
+	struct fsub *sub = (struct fsub *)(void *)handle;
+	struct hop *hop = hop_new(sub->node, at_drain);
+
+	sub->refs++;
+	hop->ptr = sub;
+	hop->drop = drop_deliver;
+	hop_out(hop);
+}
+
+void fake_unsubscribe(struct bus_sub *handle)
+{
+	struct fsub *sub = (struct fsub *)(void *)handle;
+
+	unroute(sub);
+	*sub->prev = sub->next;
+	if (sub->next)
+		sub->next->prev = sub->prev;
 	sub->closed = true;
 	sub_unref(sub);
 }

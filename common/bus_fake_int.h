@@ -204,6 +204,7 @@ void fake_request(struct bus *bus, const char *subject, const void *data, size_t
 struct bus_sub *fake_subscribe(struct bus *bus, const char *subject, const char *queue,
 			       bus_msg_fn *fn, void *arg, struct error *err);
 void fake_unsubscribe(struct bus_sub *sub);
+void fake_drain(struct bus_sub *sub);
 void fake_subs_done(struct node *node);
 /* At the broker: to everybody who listens; the number of those. msg is borrowed. */
 size_t fake_route(struct fake_broker *b, struct fmsg *msg, const char *reply);

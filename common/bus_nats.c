@@ -23,6 +23,7 @@
 	   */
 #define GATHER_MAX    (256 << 10) /* bytes that a turn gathers before they are written */
 #define IO_BUFFER     65536
+#define DRAIN_MS      2000 /* at most, for cnats' own part of a drain */
 #define SUB_MSGS_MAX  262144
 #define SUB_BYTES_MAX (256 << 20)
 
@@ -177,7 +178,7 @@ static bool nsub_attach(struct nsub *sub)
 	struct tap *tap;
 	natsStatus s;
 
-	if (sub->ns || !bus->conn || bus->conn->dead)
+	if (sub->ns || sub->draining || !bus->conn || bus->conn->dead)
 		return sub->ns != NULL;
 	tap = xmalloc(sizeof(*tap));
 	*tap = (struct tap){bus->core, sub->slot, sub->gen};
@@ -289,6 +290,16 @@ static struct bus_sub *nbus_subscribe(struct bus *base, const char *subject, con
 static void nbus_unsubscribe(struct bus_sub *sub)
 {
 	nsub_close((struct nsub *)(void *)sub);
+}
+
+/* Time enough for what is under way; who asked for it unsubscribes when he has waited enough. */
+static void nbus_drain(struct bus_sub *base)
+{
+	struct nsub *sub = (struct nsub *)(void *)base;
+
+	if (!sub->draining && sub->ns)
+		natsSubscription_DrainTimeout(sub->ns, DRAIN_MS);
+	sub->draining = true;
 }
 
 static void deliver(struct nbus *bus, const struct inbound *in)
@@ -1007,6 +1018,7 @@ const struct bus_ops nbus_ops = {
     .request = nbus_request,
     .subscribe = nbus_subscribe,
     .unsubscribe = nbus_unsubscribe,
+    .drain = nbus_drain,
     .stream_ensure = nbus_stream_ensure,
     .store = nbus_store,
     .get = nbus_get,

@@ -84,6 +84,7 @@ struct nsub {
 	char *subject, *queue;
 	natsSubscription *ns; /* NULL while not connected */
 	raw_fn *raw;
+	bool draining;  /* nothing new is wanted */
 	bus_msg_fn *fn; /* of bus_subscribe() */
 	void *arg;
 };

@@ -1,8 +1,9 @@
 /* Who is alive: every process puts a heartbeat into the bucket pen_members, everybody watches.
  *
- * A member is gone when it says so (clean stop) or after MEMBER_TTL_MS without a heartbeat, by the watcher's
- * own clock. Ownership is rendezvous hashing (Thaler and Ravishankar, 1998): highest XXH3(member, part) wins, so
- * a change of members moves only the parts it must. Threads: the bus's loop. */
+ * A member is gone when it says so (clean stop) or after MEMBER_TTL_MS without a heartbeat, by the
+ * watcher's own clock. Ownership is rendezvous hashing (Thaler and Ravishankar, 1998): highest
+ * XXH3(member, part) wins, so a change of members moves only the parts it must. Threads: the bus's
+ * loop. */
 #ifndef PENSTOCK_MEMBERS_H
 #define PENSTOCK_MEMBERS_H
 
@@ -11,7 +12,7 @@
 #include "common/bus.h"
 
 #define MEMBER_BEAT_MS 1000
-#define MEMBER_TTL_MS 4000
+#define MEMBER_TTL_MS  4000
 
 struct members;
 
@@ -21,10 +22,12 @@ struct member {
 	const json_t *doc; /* what the member said of itself: url, region, slots, … */
 };
 
-/* self_doc: members of this process's own entry besides service and id (stolen reference, may be NULL).
- * self_service NULL: only watches. changed is called after each change of the set or of a document. */
+/* self_doc: members of this process's own entry besides service and id (stolen reference, may be
+ * NULL). self_service NULL: only watches. changed is called after each change of the set or of a
+ * document. */
 struct members *members_start(struct bus *bus, struct loop *loop, const char *self_service,
-    const char *self_id, json_t *self_doc, void (*changed)(void *arg), void *arg, struct error *err);
+			      const char *self_id, json_t *self_doc, void (*changed)(void *arg),
+			      void *arg, struct error *err);
 /* Says good-bye (the entry is deleted) and stops; NULL is fine. */
 void members_stop(struct members *m);
 /* Replaces this process's document (stolen) and tells it at once. */
@@ -34,7 +37,7 @@ bool members_known(const struct members *m);
 size_t members_count(const struct members *m, const char *service);
 /* fn for each live member of the service (NULL: of all). */
 void members_each(const struct members *m, const char *service,
-    void (*fn)(void *arg, const struct member *member), void *arg);
+		  void (*fn)(void *arg, const struct member *member), void *arg);
 /* The owner of a part among the live members of a service; NULL if there is none. */
 const char *members_owner(const struct members *m, const char *service, unsigned part);
 

@@ -1,6 +1,7 @@
-/* Numbered SQL migrations (sql/NNNN_name.sql, embedded at build time), applied in order under an advisory
- * lock, each in its own transaction, with its checksum kept: a file that was changed after it was applied
- * is ERR_FATAL. Any service that needs the schema calls it at start; the first one does the work. */
+/* Numbered SQL migrations (sql/NNNN_name.sql, embedded at build time), applied in order under an
+ * advisory lock, each in its own transaction, with its checksum kept: a file that was changed after
+ * it was applied is ERR_FATAL. Any service that needs the schema calls it at start; the first one
+ * does the work. */
 #ifndef PENSTOCK_MIGRATE_H
 #define PENSTOCK_MIGRATE_H
 

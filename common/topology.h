@@ -10,15 +10,16 @@ struct topology;
 
 struct topology_conf {
 	int replicas;
-	int64_t events_max_bytes;  /* EVENTS; 0: 8 GiB */
-	int64_t tasks_max_bytes;   /* TASKS and BACKLOG each; 0: 2 GiB */
+	int64_t events_max_bytes; /* EVENTS; 0: 8 GiB */
+	int64_t tasks_max_bytes;  /* TASKS and BACKLOG each; 0: 2 GiB */
 };
 
 /* epoch: the life of EVENTS, its creation time in microseconds; clients see it in hex. */
 typedef void topology_ready_fn(void *arg, uint64_t epoch);
 
-struct topology *topology_start(struct bus *bus, struct loop *loop, const struct topology_conf *conf,
-    topology_ready_fn *ready, void *arg);
+struct topology *topology_start(struct bus *bus, struct loop *loop,
+				const struct topology_conf *conf, topology_ready_fn *ready,
+				void *arg);
 void topology_stop(struct topology *topology); /* NULL is fine */
 
 #define EPOCH_LEN 16

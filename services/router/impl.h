@@ -48,10 +48,12 @@ struct router_part {
 	struct router *router;
 	unsigned part;
 	struct bus_sub *cmd, *end;
+	struct bus_sub *leaving; /* cmd, after it was drained */
 	bool owned;
 	bool asked;        /* … when the look at the streams that is under way began */
 	bool counted;      /* the streams' counts were read since it is owned */
 	int64_t linger_us; /* subscribed until then, though owned by another; 0: not lingering */
+	int64_t leave_us;  /* when `leaving` has brought all that was under way */
 };
 
 /* The head of everything that waits for the broker on behalf of a command. */

@@ -3,14 +3,20 @@
  *
  * The queue group lets both the old and the new owner listen during the change, so no command falls
  * between them: who loses a part goes on serving it for linger_ms, longer than the news of the
- * members takes. A part without any owner (nobody is seen alive) stays where it is. */
+ * members takes. Then it tells the broker, and listens a little longer still: what the broker had
+ * given to it before is given to nobody else. A part without any owner (nobody is seen alive) stays
+ * where it is.
+ *
+ *   free ─► owned ─(lost)─► lingering ─(linger_ms)─► draining ─(DRAIN_US)─► free
+ *             ▲─────────────────┴──────(owned again)─────┘ */
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/log.h"
 #include "services/router/impl.h"
 
-#define QUEUE "router"
+#define QUEUE    "router"
+#define DRAIN_US 500000 /* a round trip to the broker, on a bad day */
 
 static void on_command(void *arg, const struct bus_msg *msg)
 {
@@ -35,15 +41,45 @@ static int serve(struct router_part *p, struct error *err)
 	return 0;
 }
 
-static void unserve(struct router_part *p)
+/* At the part's end on this router. The next owner starts with fresh limits and reads the counts:
+ * what is here is void. */
+static void forget(struct router_part *p)
 {
+	bus_unsubscribe(p->leaving);
 	bus_unsubscribe(p->cmd);
 	bus_unsubscribe(p->end);
-	p->cmd = p->end = NULL;
-	p->linger_us = 0;
+	p->leaving = p->cmd = p->end = NULL;
+	p->linger_us = p->leave_us = 0;
 	p->asked = p->counted = false;
-	/* The next owner starts with fresh limits and reads the counts: what is here is void. */
 	router_tenants_drop_part(p->router, p->part);
+}
+
+static void wake(struct router *r, int64_t in_us)
+{
+	if (!timer_armed(&r->linger) || r->linger.at_us > loop_now_us(r->loop) + in_us)
+		timer_set(r->loop, &r->linger, in_us);
+}
+
+static void drain(struct router_part *p)
+{
+	p->linger_us = 0;
+	if (!p->cmd)
+		return;
+	bus_unsubscribe(p->leaving);
+	bus_drain(p->cmd);
+	p->leaving = p->cmd;
+	p->cmd = NULL;
+	p->leave_us = loop_now_us(p->router->loop) + DRAIN_US;
+	wake(p->router, DRAIN_US);
+}
+
+static void left(struct router_part *p)
+{
+	bus_unsubscribe(p->leaving);
+	p->leaving = NULL;
+	p->leave_us = 0;
+	if (!p->cmd)
+		forget(p);
 }
 
 static void stop_backlog(struct router *r, struct router_tenant *t)
@@ -68,26 +104,28 @@ static void take_over(struct router_part *p)
 static void give_up(struct router_part *p)
 {
 	struct router *r = p->router;
+	int64_t linger_us = (int64_t)r->conf.linger_ms * 1000 + 1;
 	p->owned = false;
-	p->linger_us = loop_now_us(r->loop) + (int64_t)r->conf.linger_ms * 1000 + 1;
-	if (!timer_armed(&r->linger))
-		timer_set(r->loop, &r->linger, (int64_t)r->conf.linger_ms * 1000 + 1);
+	p->linger_us = loop_now_us(r->loop) + linger_us;
+	wake(r, linger_us);
 }
 
 void router_parts_linger(struct timer *timer, void *arg)
 {
 	struct router *r = arg;
-	int64_t now = loop_now_us(r->loop), next = 0;
+	int64_t now = loop_now_us(r->loop);
 	(void)timer;
 	for (unsigned i = 0; i < r->conf.parts; i++) {
 		struct router_part *p = &r->parts[i];
 		if (p->linger_us && p->linger_us <= now)
-			unserve(p);
-		else if (p->linger_us && (!next || p->linger_us < next))
-			next = p->linger_us;
+			drain(p);
+		else if (p->linger_us)
+			wake(r, p->linger_us - now);
+		if (p->leave_us && p->leave_us <= now)
+			left(p);
+		else if (p->leave_us)
+			wake(r, p->leave_us - now);
 	}
-	if (next)
-		timer_set(r->loop, &r->linger, next - now);
 }
 
 static int64_t add_slots(const struct member *m)
@@ -141,11 +179,11 @@ void router_parts_leave(struct router *r, bool others)
 		struct router_part *p = &r->parts[i];
 		if (!p->owned)
 			continue;
+		p->owned = false;
 		if (others)
 			give_up(p);
 		else
-			unserve(p);
-		p->owned = false;
+			drain(p);
 	}
 	router_tenants_each(r, stop_backlog);
 }
@@ -153,7 +191,7 @@ void router_parts_leave(struct router *r, bool others)
 bool router_parts_serving(const struct router *r)
 {
 	for (unsigned i = 0; i < r->conf.parts; i++)
-		if (r->parts[i].cmd)
+		if (r->parts[i].cmd || r->parts[i].leaving)
 			return true;
 	return false;
 }
@@ -168,5 +206,5 @@ void router_parts_start(struct router *r)
 void router_parts_close(struct router *r)
 {
 	for (unsigned i = 0; r->parts && i < r->conf.parts; i++)
-		unserve(&r->parts[i]);
+		forget(&r->parts[i]);
 }

@@ -135,6 +135,30 @@ START_TEST(nothing_after_unsubscribe)
 }
 END_TEST
 
+START_TEST(what_was_sent_before_a_drain_comes)
+{
+	struct note leaving = {0}, stays = {0};
+	struct bus_sub *sub = hear(w.bus, "x", "group", &leaving);
+
+	say(w.bus, "x", "1");
+	world_until(&w, &leaving.n, 1);
+	say(w.bus, "x", "2");
+	bus_drain(sub);
+	bus_drain(sub);
+	bus_drain(NULL);
+	hear(w.bus, "x", NULL, &stays);
+	say(w.bus, "x", "3");
+	world_until(&w, &stays.n, 1);
+	world_fence(&w);
+	ck_assert_int_eq(leaving.n, 2);
+	bus_unsubscribe(sub);
+	say(w.bus, "x", "4");
+	world_until(&w, &stays.n, 2);
+	world_fence(&w);
+	ck_assert_int_eq(leaving.n, 2);
+}
+END_TEST
+
 START_TEST(bad_subjects_are_refused)
 {
 	static const char *const bad[] = {
@@ -338,6 +362,7 @@ TCase *core_case(void)
 	tcase_add_test(tc, wildcards_match_tokens);
 	tcase_add_test(tc, one_of_a_queue_group_gets_it);
 	tcase_add_test(tc, nothing_after_unsubscribe);
+	tcase_add_test(tc, what_was_sent_before_a_drain_comes);
 	tcase_add_test(tc, bad_subjects_are_refused);
 	tcase_add_test(tc, a_request_gets_its_own_answer);
 	tcase_add_test(tc, nobody_there_is_unavailable);

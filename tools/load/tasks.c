@@ -49,7 +49,7 @@ static struct record *record_of(struct state *s, const char *task)
 	uint64_t id = XXH3_64bits(task, strlen(task)) | 1;
 	size_t at;
 
-	if (s->used * 2 > s->mask) {
+	if (!s->table || s->used * 2 > s->mask) {
 		struct record *old = s->table;
 		size_t n = s->table ? s->mask + 1 : 0;
 

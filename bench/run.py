@@ -1,0 +1,319 @@
+#!/usr/bin/python3
+"""Measures Penstock on this machine: one command, one private stack, one table.
+
+    make bench                              all rows, once
+    make bench BENCH='--runs 3 --write'     medians of three runs, written into bench/README.md
+    bench/run.py --only tasks,idle          some rows
+
+Everything runs on this machine and shares its cores: nats-server, PostgreSQL (fsync as it comes), one copy of each
+service, the load generator. CPU is what the processes of a part used, children included, while the row ran.
+"""
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+from stack import Stack, StackError, http, wait_for  # noqa: E402
+
+NOOP = [{"id": f"s{i}", "kind": "transform", "input": ".input", **({"needs": [f"s{i - 1}"]} if i > 1 else {})}
+        for i in range(1, 5)]
+NO_LIMITS = {"events_per_s": 1000000, "burst": 1000000, "bytes_per_s": 1 << 40, "connections": 1000000,
+             "subscriptions": 1000000, "tasks_running": 100000, "tasks_queued": 1000000}
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+# --- the processes ------------------------------------------------------------------------------
+
+def cpu_seconds(stack):
+    """{part: CPU seconds since its start}, with all descendants; what those used that have ended is in their
+    parent's count of children."""
+    part = {stack.pid(n): n.partition("-")[0] for n in stack.names() if stack.pid(n)}
+    used, parent, ticks = dict.fromkeys(part.values(), 0.0), {}, {}
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            pid = int(path.parent.name)
+            parent[pid], ticks[pid] = int(fields[1]), sum(int(f) for f in fields[11:15])
+    for pid, n in ticks.items():
+        while pid not in part and pid in parent:
+            pid = parent[pid]
+        if pid in part:
+            used[part[pid]] += n / TICKS
+    return used
+
+
+def anonymous_bytes(pid):
+    """User memory that is the process's own: heap, stacks, what it has mapped without a file."""
+    for line in open(f"/proc/{pid}/status"):
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise StackError(f"no RssAnon of {pid}")
+
+
+def query(stack, sql):
+    done = subprocess.run(["psql", "-XAtq", "-d", stack.pg_dsn, "-c", sql], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise StackError(done.stderr)
+    return done.stdout.strip()
+
+
+def stream_end(stack):
+    """Last sequence of EVENTS, by nats-server itself."""
+    with urllib.request.urlopen(stack.url("nats-monitor") + "/jsz?streams=true", timeout=10) as answer:
+        doc = json.load(answer)
+    streams = [s for account in doc["account_details"] for s in account["stream_detail"] if s["name"] == "EVENTS"]
+    return streams[0]["state"]["last_seq"]
+
+
+def stored_end(stack):
+    return int(query(stack, "SELECT coalesce(max(seq), 0) FROM store_position"))
+
+
+class Bench:
+    def __init__(self, stack, scale):
+        self.stack, self.scale = stack, scale
+        self.load_bin = stack.bin / "penstock-load"
+
+    def n(self, full):
+        return max(1, int(full * self.scale))
+
+    def provision(self):
+        c = self.stack.control()
+        c.tenant("bench", NO_LIMITS)
+        c.event_type("bench", "load.durable", "durable")
+        c.event_type("bench", "load.ephemeral", "ephemeral")
+        c.pipeline("noop", NOOP)
+        self.key = c.key("bench")
+        for kind in ("durable", "ephemeral"):
+            wait_for(f"the tenant at the router ({kind})", lambda: http(
+                "POST", self.stack.edge_url + "/v1/events",
+                {"channel": "warm", "type": f"load.{kind}", "data": 0}, self.key)[0] == 202)
+
+    def env(self):
+        return {**os.environ, "PENSTOCK_EDGE_URL": self.stack.edge_url, "PENSTOCK_KEY": self.key}
+
+    def start(self, mode, *args):
+        return subprocess.Popen([str(self.load_bin), mode, *map(str, args)], env=self.env(), text=True,
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def end(self, load, cpu_before):
+        out, _ = load.communicate()
+        if not out.strip():
+            raise StackError(f"penstock-load ended with {load.returncode}")
+        doc = json.loads(out.strip().splitlines()[-1])
+        after = cpu_seconds(self.stack)
+        doc["cpu_s"] = {k: round(v - cpu_before.get(k, 0), 2) for k, v in after.items()}
+        if load.returncode not in (0, 1) or doc["errors"]:
+            print(f"bench: load ended with {load.returncode}, errors {doc['errors']}", file=sys.stderr)
+        return doc
+
+    def load(self, mode, *args):
+        before = cpu_seconds(self.stack)
+        return self.end(self.start(mode, *args), before)
+
+    def catch_up(self, timeout=300):
+        """Until PostgreSQL has all of the stream; seconds that it took from now."""
+        begin, end = time.monotonic(), stream_end(self.stack)
+        wait_for("PostgreSQL to have all of the stream", lambda: stored_end(self.stack) >= end, timeout, 0.05)
+        return time.monotonic() - begin
+
+    # --- rows: each returns {figure: number or text}
+
+    def tasks_paced(self):
+        r = self.load("tasks", "--rate", 50, "--seconds", self.n(20), "--connections", 20, "--window", 100)
+        return {"completed": r["completed"], "rate /s": 50,
+                "first stage p50 ms": r["first_stage_ms"]["p50"], "first stage p99 ms": r["first_stage_ms"]["p99"],
+                "done p50 ms": r["done_ms"]["p50"], "done p99 ms": r["done_ms"]["p99"], "cpu": r["cpu_s"]}
+
+    def tasks_saturated(self):
+        """Preloaded: the workers start when all tasks are queued, as the peers were measured."""
+        n = self.n(5000)
+        workers = [w for w in self.stack.names() if w.startswith("worker-")]
+        for w in workers:
+            self.stack.stop_one(w)
+        load = self.start("tasks", "--count", n, "--window", 100, "--quiet", 120)
+        line = load.stdout.readline()
+        if not line.startswith('{"accepted"'):
+            raise StackError(f"penstock-load: {line}")
+        for w in workers:
+            self.stack.start_one(w)
+        before, begin = cpu_seconds(self.stack), time.time()
+        r = self.end(load, before)
+        seconds = r["last_done_unix"] - begin
+        lag = self.catch_up()
+        if r["completed"] != n:
+            raise StackError(f"{r['completed']} of {n} tasks completed")
+        # From the start of the worker processes: their start is in it.
+        return {"tasks": n, "tasks /s": n / seconds, "submitted /s": n / r["submit_s"],
+                "PostgreSQL behind at the end s": lag,
+                "CPU s per 1,000 tasks": sum(r["cpu_s"].values()) / n * 1000, "cpu": r["cpu_s"]}
+
+    def tasks_steady(self):
+        """Submitted as they end: edge, router, worker and store all at work."""
+        r = self.load("tasks", "--count", self.n(10000), "--connections", 20, "--window", 50)
+        lag = self.catch_up()
+        return {"tasks": r["completed"], "tasks /s": r["tasks_per_s"], "done p50 ms": r["done_ms"]["p50"],
+                "done p99 ms": r["done_ms"]["p99"], "PostgreSQL behind at the end s": lag, "cpu": r["cpu_s"]}
+
+    def durable_saturated(self):
+        seconds = self.n(10)
+        r = self.load("events", "--type", "load.durable", "--publishers", 16, "--subscribers", 16, "--channels", 16,
+                      "--window", 64, "--seconds", seconds)
+        lag = self.catch_up()
+        return {"events /s": r["accepted_per_s"], "lost": r["lost"], "repeated": r["repeated"],
+                "deliver p50 ms": r["deliver_ms"]["p50"], "PostgreSQL behind at the end s": lag,
+                "into PostgreSQL /s": r["accepted"] / (r["seconds"] + lag), "cpu": r["cpu_s"]}
+
+    def _at_2000(self, kind):
+        r = self.load("events", "--type", f"load.{kind}", "--publishers", 8, "--subscribers", 8, "--channels", 8,
+                      "--rate", 2000, "--window", 256, "--seconds", self.n(10), "--warmup", 2)
+        return {"delivered /s": r["delivered_per_s"], "lost": r["lost"], "deliver p50 ms": r["deliver_ms"]["p50"],
+                "deliver p99 ms": r["deliver_ms"]["p99"], "accepted p50 ms": r["accept_ms"]["p50"],
+                "accepted p99 ms": r["accept_ms"]["p99"], "cpu": r["cpu_s"]}
+
+    def durable_2000(self):
+        return self._at_2000("durable")
+
+    def ephemeral_2000(self):
+        return self._at_2000("ephemeral")
+
+    def fanout(self):
+        r = self.load("fanout", "--type", "load.ephemeral", "--subscribers", 1000, "--rate", 100, "--seconds",
+                      self.n(10))
+        return {"delivered /s": r["delivered_per_s"], "lost": r["lost"], "deliver p50 ms": r["deliver_ms"]["p50"],
+                "deliver p99 ms": r["deliver_ms"]["p99"],
+                "edge CPU s per million": r["cpu_s"]["edge"] / (r["delivered"] or 1) * 1e6, "cpu": r["cpu_s"]}
+
+    def idle(self):
+        # A fresh edge: what an earlier row freed would hide what the connections take.
+        self.stack.restart("edge-1")
+        n, edge = self.n(10000), self.stack.pid("edge-1")
+        before, cpu = anonymous_bytes(edge), cpu_seconds(self.stack)
+        load = self.start("idle", "--connections", n, "--channels", n)
+        line = load.stdout.readline()
+        if not line.startswith('{"ready"'):
+            raise StackError(f"penstock-load: {line}")
+        used = anonymous_bytes(edge) - before
+        r = self.end(load, cpu)
+        return {"connections": n, "KiB a connection": used / n / 1024, "connections /s": r["connections_per_s"],
+                "cpu": r["cpu_s"]}
+
+
+ROWS = {
+    "tasks-50": ("4-stage no-op tasks at 50/s: enqueue to first stage, to done", Bench.tasks_paced),
+    "tasks-preloaded": ("4-stage no-op tasks, queued before the workers start", Bench.tasks_saturated),
+    "tasks-steady": ("4-stage no-op tasks, 1,000 under way at any time", Bench.tasks_steady),
+    "durable": ("durable events, client to subscriber, saturated", Bench.durable_saturated),
+    "durable-2000": ("durable events at 2,000/s", Bench.durable_2000),
+    "ephemeral-2000": ("ephemeral events at 2,000/s", Bench.ephemeral_2000),
+    "fanout": ("1 channel, 1,000 subscribers, 100 ephemeral messages/s", Bench.fanout),
+    "idle": ("idle subscribed connections, a channel each", Bench.idle),
+}
+
+
+def show(value):
+    if not isinstance(value, float):
+        return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" if value else "0"
+
+
+def median(runs):
+    """Of each figure; CPU by part."""
+    if isinstance(runs[0], dict):
+        return {k: median([r[k] for r in runs if k in r]) for k in runs[0]}
+    return statistics.median(runs)
+
+
+def table(rows):
+    out = ["| what | figures | CPU s by part |", "|---|---|---|"]
+    for name, figures in rows.items():
+        cpu = ", ".join(f"{k} {show(float(v))}" for k, v in sorted(figures["cpu"].items(), key=lambda i: -i[1]) if v >= 0.05)
+        text = " · ".join(f"{k} **{show(v)}**" for k, v in figures.items() if k != "cpu")
+        out.append(f"| {ROWS[name][0]} | {text} | {cpu} |")
+    return "\n".join(out)
+
+
+def machine():
+    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True,
+                            text=True).stdout.strip()
+    return (f"{time.strftime('%Y-%m-%d')}, {commit or 'no commit'}, {os.cpu_count()} cores of {model}, Linux "
+            f"{platform.release()}, load average before {os.getloadavg()[0]:.2f}")
+
+
+def write(path, text):
+    begin, end = "<!-- measured -->\n", "<!-- /measured -->"
+    old = path.read_text()
+    head, _, rest = old.partition(begin)
+    if not rest:
+        raise StackError(f"{path} has no place for the figures")
+    path.write_text(head + begin + text + "\n" + end + rest.partition(end)[2])
+
+
+def measure(args, names):
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="penstock-bench-", dir=args.tmp))
+    folder.chmod(0o755)
+    runs = {name: [] for name in names}
+    try:
+        for i in range(args.runs):
+            # A fresh stack for each run: no run profits from, or suffers by, what the one before has left.
+            stack = Stack(folder / str(i), bin=args.bin, die=True)
+            try:
+                stack.start()
+                bench = Bench(stack, args.scale)
+                bench.provision()
+                for name in names:
+                    runs[name].append(ROWS[name][1](bench))
+                    bench.catch_up()
+                    print(f"run {i + 1}: {name}: {json.dumps(runs[name][-1])}", file=sys.stderr, flush=True)
+            finally:
+                stack.stop()
+                stack.purge()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return {name: median(r) for name, r in runs.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description="measures Penstock on this machine", epilog="rows: " + ", ".join(ROWS))
+    parser.add_argument("--bin", default=str(ROOT / "build/release/bin"))
+    parser.add_argument("--only", default="", help="rows, or beginnings of their names, comma separated")
+    parser.add_argument("--runs", type=int, default=1, help="medians of so many runs (1)")
+    parser.add_argument("--scale", type=float, default=1, help="of durations and numbers (1)")
+    parser.add_argument("--tmp", default="/var/tmp", help="where the stack's data goes: a real disk (/var/tmp)")
+    parser.add_argument("--json", help="also writes the figures to this file")
+    parser.add_argument("--write", action="store_true", help="puts the table into bench/README.md")
+    args = parser.parse_args()
+    wanted = [w for w in args.only.split(",") if w]
+    names = [n for n in ROWS if not wanted or any(n.startswith(w) for w in wanted)]
+    if not names:
+        parser.error(f"no such row; there are {', '.join(ROWS)}")
+    where = machine()
+    try:
+        figures = measure(args, names)
+    except StackError as e:
+        print(f"bench: {e}", file=sys.stderr)
+        return 1
+    runs = f"medians of {args.runs} runs" if args.runs > 1 else "one run"
+    text = f"{where}; {runs}{'' if args.scale == 1 else f', scale {args.scale:g}'}.\n\n{table(figures)}"
+    print(text)
+    if args.json:
+        pathlib.Path(args.json).write_text(json.dumps({"machine": where, "runs": args.runs, "figures": figures}, indent=1))
+    if args.write:
+        write(ROOT / "bench/README.md", text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
