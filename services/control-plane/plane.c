@@ -42,7 +42,7 @@ struct plane {
 	pthread_mutex_t lock; /* all below */
 	pthread_cond_t cond;
 	bool stopping, failed;
-	bool topology_there, bus_up, database_up, bucket_known;
+	bool topology_there, bus_up, database_up, bucket_known, members_known;
 };
 
 /* --- ready or not ------------------------------------------------------------------------ */
@@ -52,6 +52,7 @@ static void review(struct plane *p)
 	const char *reason = !p->bus_up           ? "no connection to NATS"
 			     : !p->topology_there ? "streams and buckets are not there yet"
 			     : !p->bucket_known   ? "the bucket pen_config was not read yet"
+			     : !p->members_known  ? "the list of members is not known yet"
 			     : !p->database_up    ? "no connection to PostgreSQL"
 						  : NULL;
 	if (p->admin)
@@ -96,6 +97,13 @@ static void on_bucket(void *arg)
 	note(p, &p->bucket_known, true);
 	if (p->publisher)
 		publisher_bucket_told(p->publisher);
+}
+
+static void on_members(void *arg)
+{
+	struct plane *p = arg;
+	if (p->members && members_known(p->members))
+		note(p, &p->members_known, true);
 }
 
 static int start_topology(struct plane *p)
@@ -196,7 +204,7 @@ static int start_members(struct plane *p, struct error *err)
 		 c->addr, http_port(p->http));
 	json_t *self = json_pack("{ss}", "url", c->url[0] ? c->url : url);
 	p->members =
-	    members_start(p->bus, p->loop, SERVICE, c->common.instance, self, NULL, NULL, err);
+	    members_start(p->bus, p->loop, SERVICE, c->common.instance, self, on_members, p, err);
 	if (!p->members)
 		return -1;
 	bridge_set_members(p->bridge, p->members);
