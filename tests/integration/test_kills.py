@@ -1,0 +1,179 @@
+"""DESIGN 8: what is killed, and what users see of it. Each test has clients that go on all the time, and in the end
+everything that was acknowledged is in PostgreSQL exactly once and in order."""
+import signal
+
+import pytest
+
+import audit
+from client import Client, Refused
+from conftest import PIPELINES, Tenant, end_stack, make_stack, provision
+from stack import http, wait_for
+from traffic import Traffic
+
+DOCUMENT = "A penstock feeds a turbine. The gate decides how much water goes through. " * 4
+
+
+@pytest.fixture(scope="module")
+def broken():
+    """Short waits, so that what is waited for in a test is what happens and not a default."""
+    stack = make_stack(edges=2, routers=2, workers=2, stores=1, env={
+        "worker": {"PENSTOCK_WORKER_ACK_WAIT_MS": 2000, "PENSTOCK_WORKER_GRACE_MS": 2000},
+        "edge": {"PENSTOCK_EDGE_COMMAND_MS": 1500, "PENSTOCK_EDGE_DRAIN_MS": 500}})
+    try:
+        provision(stack.start())
+        yield stack
+    finally:
+        end_stack(stack)
+
+
+@pytest.fixture
+def stack(broken):
+    """Whole again at the start of each test, whatever the one before has left."""
+    for name in broken.names():
+        broken.start_one(name)
+    broken.wait_ready()
+    return broken
+
+
+async def test_worker_killed_in_a_stage(stack, tenant):
+    """Another resumes behind the last completed stage; what the dead one streamed is void."""
+    async with Client(stack.edge_url, tenant.key) as c:
+        task = (await c.task("slow", DOCUMENT, "resumed"))["task"]
+        channel = f"task.{task}"
+        await c.wait(lambda f: f["op"] == "delta" and f["task"] == task)
+        first = c.events(channel, "task.started")[0]["data"]
+        stack.kill(first["worker"])
+        end = await c.wait_end(task)
+        assert end["type"] == "task.completed", end
+        runs = [f["data"] for f in c.events(channel, "task.started")]
+        assert [r["run"] for r in runs] == [1, 2] and runs[1]["worker"] != first["worker"]
+        assert runs[1]["claim"] == runs[0]["claim"]
+        starts = [(f["data"]["stage"], f["data"]["attempt"]) for f in c.events(channel, "task.stage.started")]
+        assert starts == [("first", 1), ("talk", 1), ("talk", 2), ("last", 1)]
+        reset = [f for f in c.frames if f["op"] == "reset" and f["task"] == task]
+        assert [(f["stage"], f["attempt"]) for f in reset] == [("talk", 2)]
+        again = [d for d in c.deltas(task, "talk") if d["attempt"] == 2]
+        assert [d["index"] for d in again] == sorted({d["index"] for d in again})
+        assert "".join(d["data"] for d in again) == end["data"]["output"]["text"]
+        assert c.frames.index(reset[0]) < c.frames.index(again[0])
+    audit.check_task(stack, tenant.id, task, [s["id"] for s in PIPELINES["slow"]])
+
+
+# Who is killed, the commands stop or not.
+@pytest.mark.parametrize("name", ["router-1", "worker-1", "store-1", "postgres", "control-1", "edge-1", "nats"])
+def test_killed_under_load(stack, tenant, name):
+    with Traffic(stack, tenant) as t:
+        t.go_on()
+        stack.kill(name)
+        if name != "nats":
+            t.go_on(timeout=30)  # nobody waits for it to come back
+        stack.start_one(name)
+        stack.wait_ready()
+        t.go_on()
+        t.see_live()
+    t.verify()
+
+
+def test_killed_again_and_again(stack, tenant):
+    """Before the last one's death is digested, the next one dies."""
+    with Traffic(stack, tenant) as t:
+        for name in ("router-1", "store-1", "router-2", "worker-2", "postgres", "edge-2", "nats", "worker-1"):
+            t.go_on(3)
+            stack.kill(name)
+            stack.start_one(name)
+        stack.wait_ready()
+        t.go_on()
+    t.verify()
+
+
+@pytest.mark.parametrize("names", [["store-1"], ["postgres"], ["store-1", "postgres"]], ids="+".join)
+def test_live_goes_on_without_the_log(stack, tenant, names):
+    with Traffic(stack, tenant) as t:
+        t.go_on()
+        for name in names:
+            stack.kill(name)
+        t.go_on(20)
+        t.see_live(20)
+        for name in names:
+            stack.start_one(name)
+        stack.wait_ready()
+    assert not t.refused, t.refused[:3]
+    assert not t.lost
+    t.verify()
+
+
+async def test_everything_runs_without_the_control_plane(stack, tenant):
+    stack.kill("control-1")
+    async with Client(stack.url("edge-1"), tenant.key) as a, Client(stack.url("edge-2"), tenant.key) as b:
+        await b.subscribe("room.1")
+        answer = await a.publish("room.1", {"n": 1})
+        assert (await b.wait_event("room.1", "chat.message"))["event_id"] == answer["event_id"]
+        task = (await a.task("quick", DOCUMENT, "without"))["task"]
+        assert (await a.wait_end(task))["type"] == "task.completed"
+    assert tenant.http("GET", "/v1/channels/room.1/events?after=0&limit=10")[0] == 200
+    audit.check_events(stack, tenant.id, [("room.1", {"n": 1}, answer)])
+    audit.check_task(stack, tenant.id, task, [s["id"] for s in PIPELINES["quick"]])
+
+
+async def test_sockets_stay_without_nats(stack, tenant):
+    async with Client(stack.edge_url, tenant.key) as c:
+        await c.subscribe("room.1")
+        before = await c.publish("room.1", {"n": 1}, key="before")
+        stack.kill("nats")
+        for ask in (lambda: c.publish("room.1", {"n": 2}, key="during"),
+                    lambda: c.publish("room.1", {"x": 2}, type="cursor.move"),
+                    lambda: c.task("noop", {"n": 2}, "during")):
+            with pytest.raises(Refused) as refused:
+                await ask()
+            frame = refused.value.frame
+            assert frame["code"] == "unavailable" and frame["temporary"] and frame["retry_after_ms"] > 0, frame
+        status, head, problem = tenant.http("POST", "/v1/events", {"channel": "room.1", "type": "chat.message",
+                                                                  "data": {}})
+        assert status == 503 and problem["code"] == "unavailable" and int(head["Retry-After"]) >= 1
+        assert (await c.call(op="ping"))["op"] == "pong"
+        assert http("GET", stack.url("admin-edge-1") + "/livez")[0] == 200
+        stack.start_one("nats")
+        stack.wait_ready()
+        # The same socket, the same keys.
+        again = await c.publish("room.1", {"n": 1}, key="before")
+        assert again["duplicate"] and again["event_id"] == before["event_id"]
+        after = await c.publish("room.1", {"n": 2}, key="during")
+        await c.wait(lambda f: f["op"] == "event" and f["data"] == {"n": 2})
+        task = (await c.task("noop", {"n": 2}, "during"))["task"]
+        assert (await c.wait_end(task))["type"] == "task.completed"
+        assert [f["data"] for f in c.events("room.1")] == [{"n": 1}, {"n": 2}]
+    audit.check_events(stack, tenant.id, [("room.1", {"n": 1}, before), ("room.1", {"n": 2}, after)])
+
+
+def test_router_killed_with_many_commands_in_flight(stack, tenant):
+    """Both routers, twice, with all commands of many publishers under way: each key is one event."""
+    with Traffic(stack, tenant, publishers=12, taskers=4) as t:
+        for name in ("router-1", "router-2"):
+            t.go_on(5)
+            stack.restart(name)
+        t.go_on(5)
+    t.verify()
+
+
+def test_stopped_in_the_polite_way_under_load(stack, tenant):
+    """SIGTERM of each in turn: a rolling restart loses nothing and refuses nobody for good."""
+    with Traffic(stack, tenant) as t:
+        for name in ("router-1", "worker-1", "store-1", "control-1", "edge-1"):
+            t.go_on(5)
+            assert stack.kill(name, signal.SIGTERM) == 0, name
+            stack.start_one(name)
+            stack.wait_ready(name)
+        t.go_on(5)
+    t.verify()
+
+
+def test_tenant_made_after_a_restart_of_everything(stack):
+    """The configuration's watch lives on: a new tenant is known everywhere afterwards."""
+    for name in ("nats", "postgres"):
+        stack.kill(name)
+        stack.start_one(name)
+    stack.wait_ready()
+    fresh = Tenant(stack)
+    status, _, _ = wait_for("its first event", lambda: fresh.http(
+        "POST", "/v1/events", {"channel": "room.1", "type": "chat.message", "data": 1}))
+    assert status == 202
