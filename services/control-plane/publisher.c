@@ -1,4 +1,4 @@
-#include "services/control-plane/publisher.h"
+#include "services/control-plane/publisher_int.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -10,42 +10,20 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "common/json.h"
 #include "common/log.h"
 #include "common/migrate.h"
-#include "common/names.h"
 #include "common/pg.h"
 #include "common/strbuf.h"
 #include "services/control-plane/db.h"
-#include "services/control-plane/registry.h"
-#include "services/control-plane/snapshot.h"
 
-#define BATCH          64 /* rows in flight to the bucket */
-#define PUT_TIMEOUT_MS 5000
-#define TURN_MS        1000 /* without any news: look for the lock, count the outbox */
-#define RETRY_MS       500  /* after a failure */
-#define RECONCILE_MS   60000
-#define PRUNE_MS       600000
-#define WAIT_STEP_MS   200 /* a waiter looks itself, should it miss the news */
-#define STOP_MS        3000
+#define TURN_MS      1000 /* without any news: look for the lock, count the outbox */
+#define RETRY_MS     500  /* after a failure */
+#define RECONCILE_MS 60000
+#define PRUNE_MS     600000
+#define WAIT_STEP_MS 200 /* a waiter looks itself, should it miss the news */
+#define STOP_MS      3000
 
-struct publisher {
-	struct publisher_conf conf;
-	char *dsn;
-	pthread_t thread;
-	int wake; /* eventfd */
-	atomic_bool stopping, bus_up, told, leader;
-	pthread_mutex_t lock; /* conn for interruption, news */
-	pthread_cond_t cond;
-	uint64_t news; /* counts each time that rows were marked */
-	PGconn *conn;
-	bool migrated;
-	int64_t reconciled_ms, pruned_ms; /* 0: never under this leadership */
-	struct metric *m_leader, *m_depth, *m_published, *m_failed, *m_reconciles, *m_repaired;
-	struct histogram *m_latency;
-};
-
-static int64_t now_ms(void)
+int64_t publisher_now_ms(void)
 {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
@@ -76,172 +54,12 @@ bool publisher_leads(struct publisher *p)
 	return atomic_load(&p->leader);
 }
 
-static void tell_news(struct publisher *p)
+void publisher_tell(struct publisher *p)
 {
 	pthread_mutex_lock(&p->lock);
 	p->news++;
 	pthread_cond_broadcast(&p->cond);
 	pthread_mutex_unlock(&p->lock);
-}
-
-/* --- the outbox -------------------------------------------------------------------------- */
-
-static int count_outbox(struct publisher *p, struct error *err)
-{
-	PGresult *res = pg_query(p->conn,
-				 "SELECT count(*) FROM control.config_outbox"
-				 " WHERE published_at IS NULL",
-				 0, NULL, err);
-	if (!res)
-		return -1;
-	metric_set(p->m_depth, pg_int(res, 0, 0));
-	PQclear(res);
-	return 0;
-}
-
-/* Marks the first n rows of a batch: in one statement with the news for the other control-planes.
- */
-static int mark(struct publisher *p, const PGresult *rows, size_t n, struct error *err)
-{
-	struct strbuf ids = {0};
-	strbuf_addc(&ids, '{');
-	for (size_t i = 0; i < n; i++)
-		strbuf_addf(&ids, "%s%s", i ? "," : "", pg_text(rows, (int)i, 0));
-	strbuf_addc(&ids, '}');
-	PGresult *res =
-	    pg_query(p->conn,
-		     "UPDATE control.config_outbox SET published_at = clock_timestamp()"
-		     " WHERE id = ANY ($1::bigint[])"
-		     " RETURNING (extract(epoch FROM published_at - created_at) * 1000000)::int8,"
-		     " pg_notify('penstock_published', '')",
-		     1, (const char *[]){strbuf_str(&ids)}, err);
-	strbuf_done(&ids);
-	if (!res)
-		return -1;
-	for (int i = 0; i < PQntuples(res); i++)
-		histogram_observe_us(p->m_latency, pg_int(res, i, 0));
-	metric_add(p->m_published, PQntuples(res));
-	PQclear(res);
-	tell_news(p);
-	return 0;
-}
-
-/* One batch. 1: there may be more; 0: all is out; -1: try again later. */
-static int drain_batch(struct publisher *p, struct error *err)
-{
-	struct bridge_entry entries[BATCH];
-	struct pg_int8 limit = pg_int8(BATCH);
-	PGresult *rows = pg_query(p->conn,
-				  "SELECT id, key, document FROM control.config_outbox"
-				  " WHERE published_at IS NULL ORDER BY id LIMIT $1",
-				  1, (const char *[]){limit.text}, err);
-	if (!rows)
-		return -1;
-	size_t n = (size_t)PQntuples(rows);
-	for (size_t i = 0; i < n; i++)
-		entries[i] =
-		    (struct bridge_entry){pg_text(rows, (int)i, 1), pg_text(rows, (int)i, 2)};
-	size_t good = bridge_put(p->conf.bridge, BUCKET_CONFIG, entries, n, PUT_TIMEOUT_MS);
-	int rc = n == BATCH;
-	if (good && mark(p, rows, good, err))
-		rc = -1;
-	PQclear(rows);
-	/* Those behind the first failure are sent again too, so the last word on a key is the
-	 * newest. */
-	if (good < n && rc >= 0) {
-		metric_add(p->m_failed, (int64_t)(n - good));
-		rc =
-		    err_set(err, ERR_TRANSIENT, "the bucket %s did not acknowledge", BUCKET_CONFIG);
-	}
-	return rc;
-}
-
-static int drain(struct publisher *p, struct error *err)
-{
-	int rc;
-	while ((rc = drain_batch(p, err)) > 0 && !atomic_load(&p->stopping))
-		;
-	return rc < 0 ? -1 : 0;
-}
-
-static int prune(struct publisher *p, struct error *err)
-{
-	p->pruned_ms = now_ms();
-	return pg_run(p->conn,
-		      "DELETE FROM control.config_outbox WHERE id IN (SELECT id"
-		      " FROM control.config_outbox WHERE published_at < now() - interval '1 day'"
-		      " LIMIT 10000)",
-		      0, NULL, NULL, err);
-}
-
-/* --- the whole bucket -------------------------------------------------------------------- */
-
-struct repair {
-	struct publisher *p;
-	struct bridge_entry entries[BATCH];
-	size_t n, done;
-};
-
-static int flush_repair(struct repair *r, struct error *err)
-{
-	size_t n = r->n;
-	r->n = 0;
-	if (bridge_put(r->p->conf.bridge, BUCKET_CONFIG, r->entries, n, PUT_TIMEOUT_MS) < n)
-		return err_set(err, ERR_TRANSIENT, "the bucket %s did not acknowledge",
-			       BUCKET_CONFIG);
-	r->done += n;
-	return 0;
-}
-
-/* key and document must live until the next flush. */
-static int repair(struct repair *r, const char *key, const char *document, struct error *err)
-{
-	r->entries[r->n++] = (struct bridge_entry){key, document};
-	return r->n == BATCH ? flush_repair(r, err) : 0;
-}
-
-static int repair_all(struct repair *r, json_t *wanted, char **present, struct error *err)
-{
-	struct mirror *mirror = r->p->conf.mirror;
-	const char *key;
-	json_t *text;
-	for (char **k = present; *k; k++)
-		if (registry_key_known(*k) && !json_object_get(wanted, *k) &&
-		    repair(r, *k, NULL, err))
-			return -1;
-	json_object_foreach(
-	    wanted, key,
-	    text) if (!mirror_has(mirror, key, json_string_value(text), json_string_length(text)) &&
-		      repair(r, key, json_string_value(text), err)) return -1;
-	return flush_repair(r, err);
-}
-
-/* The snapshot is read after the list of keys: a key that is in the bucket was committed before, so
- * one that is not in the snapshot is really gone. Only this thread publishes, so nothing newer than
- * the snapshot is overwritten: it is still in the outbox. */
-static int reconcile(struct publisher *p, struct error *err)
-{
-	struct repair r = {.p = p};
-	int64_t start = now_ms();
-	atomic_store(&p->told, false);
-	char **present = mirror_keys(p->conf.mirror);
-	json_t *wanted = snapshot_read(p->conn, err);
-	int rc = wanted ? repair_all(&r, wanted, present, err) : -1;
-	if (r.done)
-		log_at(LOG_INFO, "bucket repaired", LOG_S("bucket", BUCKET_CONFIG),
-		       LOG_I("keys", r.done), LOG_I("documents", json_object_size(wanted)),
-		       LOG_I("ms", now_ms() - start));
-	metric_add(p->m_reconciles, 1);
-	metric_add(p->m_repaired, (int64_t)r.done);
-	for (char **k = present; *k; k++)
-		free(*k);
-	free(present);
-	json_decref(wanted);
-	if (rc)
-		atomic_store(&p->told, true);
-	else
-		p->reconciled_ms = now_ms();
-	return rc;
 }
 
 /* --- leadership -------------------------------------------------------------------------- */
@@ -268,32 +86,21 @@ static int try_lead(struct publisher *p, struct error *err)
 	return 0;
 }
 
-/* The bucket itself may be gone, with the broker's data. */
-static int ensure(struct publisher *p, struct error *err)
-{
-	enum bus_result made =
-	    bridge_ensure(p->conf.bridge, BUCKET_CONFIG, p->conf.replicas, PUT_TIMEOUT_MS);
-	if (made != BUS_OK)
-		return err_set(err, ERR_TRANSIENT, "the bucket %s cannot be made: %s",
-			       BUCKET_CONFIG, bus_result_name(made));
-	return 0;
-}
-
 static int publish(struct publisher *p, struct error *err)
 {
 	if (!atomic_load(&p->bus_up))
 		return 0;
 	bool due = !p->reconciled_ms || atomic_load(&p->told) ||
-		   now_ms() - p->reconciled_ms >= RECONCILE_MS;
-	if (due && ensure(p, err))
+		   publisher_now_ms() - p->reconciled_ms >= RECONCILE_MS;
+	if (due && bucket_ensure(p, err))
 		return -1;
 	if (!mirror_ready(p->conf.mirror)) /* it wakes us when it is */
 		return 0;
-	if (drain(p, err)) {
+	if (outbox_drain(p, err)) {
 		p->reconciled_ms = 0; /* look first whether the bucket is there at all */
 		return -1;
 	}
-	return due ? reconcile(p, err) : 0;
+	return due ? bucket_reconcile(p, err) : 0;
 }
 
 /* --- the thread -------------------------------------------------------------------------- */
@@ -335,10 +142,10 @@ static int connect_database(struct publisher *p, struct error *err)
 static int turn(struct publisher *p, struct error *err)
 {
 	if (connect_database(p, err) || try_lead(p, err) ||
-	    (atomic_load(&p->leader) && publish(p, err)) || count_outbox(p, err))
+	    (atomic_load(&p->leader) && publish(p, err)) || outbox_count(p, err))
 		return -1;
-	if (atomic_load(&p->leader) && now_ms() - p->pruned_ms >= PRUNE_MS)
-		return prune(p, err);
+	if (atomic_load(&p->leader) && publisher_now_ms() - p->pruned_ms >= PRUNE_MS)
+		return outbox_prune(p, err);
 	return 0;
 }
 
@@ -351,7 +158,7 @@ static bool take_notifications(struct publisher *p)
 		marked |= !strcmp(n->relname, "penstock_published");
 	}
 	if (marked)
-		tell_news(p);
+		publisher_tell(p);
 	return any;
 }
 
@@ -404,9 +211,9 @@ static void *run(void *arg)
 		/* Not woken by more work: what failed just now will fail again. */
 		struct timespec until;
 		clock_gettime(CLOCK_MONOTONIC, &until);
-		int64_t at = now_ms() + RETRY_MS;
-		while (!atomic_load(&p->stopping) && now_ms() < at)
-			wait_for_work(p, (int)(at - now_ms()) + 1);
+		int64_t at = publisher_now_ms() + RETRY_MS;
+		while (!atomic_load(&p->stopping) && publisher_now_ms() < at)
+			wait_for_work(p, (int)(at - publisher_now_ms()) + 1);
 	}
 	set_conn(p, NULL);
 	return NULL;
@@ -508,13 +315,13 @@ static void wait_news(struct publisher *p, uint64_t *seen, int64_t until)
 
 bool publisher_wait(struct publisher *p, PGconn *conn, int64_t id, int timeout_ms)
 {
-	int64_t deadline = now_ms() + timeout_ms;
+	int64_t deadline = publisher_now_ms() + timeout_ms;
 	pthread_mutex_lock(&p->lock);
 	uint64_t seen = p->news;
 	pthread_mutex_unlock(&p->lock);
 	publisher_wake(p);
 	while (!is_published(conn, id)) {
-		int64_t now = now_ms();
+		int64_t now = publisher_now_ms();
 		if (now >= deadline || !atomic_load(&p->bus_up) || atomic_load(&p->stopping))
 			return false;
 		wait_news(p, &seen, now + WAIT_STEP_MS < deadline ? now + WAIT_STEP_MS : deadline);

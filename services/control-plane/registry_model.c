@@ -74,7 +74,7 @@ static int copy_fallbacks(json_t *doc, const json_t *in, const char *self, struc
 	json_array_foreach((json_t *)list, i, item)
 	{
 		const char *name = json_string_value(item);
-		if (!name_valid_tenant(name ? name : ""))
+		if (!name || !name_valid_tenant(name))
 			return err_set(err, ERR_REJECTED, "fallbacks[%zu]: is no model name", i);
 		if (!strcmp(name, self) || registry_has_text(out, name))
 			return err_set(err, ERR_REJECTED,

@@ -79,12 +79,12 @@ static void store_model(struct edit *e, const char *name)
 		call_location(call, "/v1/models/%s", name);
 }
 
-/* name NULL: POST, the document says it. */
-static void set_model(struct call *call, const char *name)
+/* POST: the document says the name, and the model must be new. */
+static void set_model(struct call *call, bool post)
 {
 	struct error err;
 	struct edit e;
-	bool post = !name;
+	const char *name = post ? NULL : call->ids.id[0];
 	if (call_need_body(call))
 		return;
 	json_t *doc = registry_model(call->body, name, &err);
@@ -106,12 +106,12 @@ static void set_model(struct call *call, const char *name)
 
 void models_post(struct call *call)
 {
-	set_model(call, NULL);
+	set_model(call, true);
 }
 
 void model_put(struct call *call)
 {
-	set_model(call, call->ids.id[0]);
+	set_model(call, false);
 }
 
 void model_patch(struct call *call)

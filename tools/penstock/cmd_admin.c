@@ -88,7 +88,7 @@ static int change(struct cli *cli, const char *method, const char *path, json_t 
 	struct strbuf match = {0}, url = {0};
 	const char *headers[2] = {NULL, NULL};
 	struct cli_answer a;
-	struct error err;
+	struct error err = {0};
 	int rc = CLI_OK;
 
 	strbuf_addf(&url, "%s/v1%s", cli->control, path);
@@ -207,7 +207,7 @@ int cmd_tenant_limits(struct cli *cli, int argc, char **argv)
 	body = json_object();
 	for (int i = 1; i < argc; i++) {
 		char *equal = strchr(argv[i], '=');
-		struct error err;
+		struct error err = {0};
 		long v;
 
 		if (!equal) {
@@ -297,7 +297,7 @@ int cmd_type_list(struct cli *cli, int argc, char **argv)
 int cmd_type_create(struct cli *cli, int argc, char **argv)
 {
 	struct strbuf path = {0};
-	struct error err;
+	struct error err = {0};
 	json_t *schema = argc > 3 ? cli_document(argv[3], &err) : json_object();
 	int rc;
 
@@ -349,7 +349,7 @@ int cmd_model_get(struct cli *cli, int argc, char **argv)
 
 int cmd_model_put(struct cli *cli, int argc, char **argv)
 {
-	struct error err;
+	struct error err = {0};
 	json_t *body = cli_document(argv[1], &err);
 
 	(void)argc;
@@ -395,7 +395,7 @@ int cmd_pipeline_get(struct cli *cli, int argc, char **argv)
 {
 	struct strbuf path = {0};
 	struct cli_answer a;
-	struct error err;
+	struct error err = {0};
 	long version;
 	int rc;
 
@@ -417,7 +417,7 @@ int cmd_pipeline_get(struct cli *cli, int argc, char **argv)
 int cmd_pipeline_put(struct cli *cli, int argc, char **argv)
 {
 	struct strbuf path = {0};
-	struct error err;
+	struct error err = {0};
 	json_t *body = cli_document(argv[1], &err);
 	int rc;
 
