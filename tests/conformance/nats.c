@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "tests/conformance/entries.h"
-#include "tests/conformance/server.h"
 
 static struct world w;
 
@@ -96,12 +95,12 @@ START_TEST(a_silent_server_is_noticed)
 
 	bus_on_state(w.bus, on_state, states);
 	world_fence(&w);
-	server_pause(&w.server, true);
+	nats_server_pause(&w.server, true);
 	bus_request(w.bus, world_subject(&w, "x"), "", 0, 60000, note_answer, &note);
 	until_long(&states[0], 1);
 	until_long(&note.n, 1);
 	ck_assert_int_eq(note.result, BUS_UNAVAILABLE);
-	server_pause(&w.server, false);
+	nats_server_pause(&w.server, false);
 	until_long(&states[1], 1);
 	for (int64_t end = loop_now_us(w.loop) + 10000000;
 	     !bus_connected(w.other) && loop_now_us(w.loop) < end;)

@@ -6,7 +6,6 @@
 
 #include "common/bus_fake.h"
 #include "common/bus_nats.h"
-#include "tests/conformance/server.h"
 
 #define DEADLINE_US INT64_C(10000000)
 
@@ -57,7 +56,7 @@ static void nats_init(struct world *w)
 	w->loop = loop_new(&err);
 	ck_assert(w->loop);
 	if (w->own_server)
-		server_start(&w->server);
+		nats_server_start(&w->server);
 }
 
 static struct bus *nats_open(struct world *w, const char *name)
@@ -78,19 +77,19 @@ static struct bus *nats_open(struct world *w, const char *name)
 
 static void nats_down(struct world *w)
 {
-	server_kill(&w->server);
+	nats_server_kill(&w->server);
 }
 
 static void nats_up(struct world *w)
 {
-	server_restart(&w->server);
+	nats_server_restart(&w->server);
 }
 
 static void nats_done(struct world *w)
 {
 	bus_nats_shutdown();
 	if (w->own_server)
-		server_remove(&w->server);
+		nats_server_remove(&w->server);
 }
 
 const struct factory nats_factory = {"nats", nats_init, nats_open, nats_down, nats_up, nats_done};

@@ -9,6 +9,7 @@
 #include <check.h>
 
 #include "common/bus.h"
+#include "tests/unit/common/nats_server.h"
 
 struct world;
 
@@ -25,16 +26,11 @@ extern const struct factory fake_factory, nats_factory;
 extern const struct factory *factory; /* of the run */
 extern const char *nats_url;          /* of the server that most tests share */
 
-struct server {
-	int pid, port;
-	char dir[64];
-};
-
 struct world {
 	struct loop *loop;
 	struct bus *bus, *other; /* two nodes */
 	struct fake_broker *broker;
-	struct server server; /* of its own: only for tests that kill it */
+	struct nats_server server; /* of its own: only for tests that kill it */
 	bool own_server;
 	int fences;
 	char prefix[32]; /* stream and subject names of this test begin with it: the server is
