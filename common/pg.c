@@ -246,13 +246,10 @@ void pg_copy_time(struct strbuf *b, int64_t wall_us)
 	pg_copy_int8(b, wall_us - PG_EPOCH_US);
 }
 
-static int hex(char c)
+/* Of a digit that id_valid() has seen. */
+static unsigned hex(char c)
 {
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return -1;
+	return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10);
 }
 
 bool pg_copy_uuid(struct strbuf *b, const char *text)
