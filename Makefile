@@ -141,7 +141,9 @@ sim: $(BUILD)/tests/sim/sim
 # Real servers, and a WebSocket client that is not ours. PYTEST='-k kill' for some of them.
 integration: all
 	@PENSTOCK_BIN=$(BUILD)/bin /usr/bin/python3 -m pytest -q --timeout 180 -p no:cacheprovider $(PYTEST) \
-	    $(if $(KILLS),,--ignore tests/integration/test_kills.py) tests/integration
+	    $(if $(KILLS)$(ALL),,$(UNSEEN:%=--ignore tests/integration/test_%.py)) tests/integration
+# Not part of `test` yet: these were not seen green as a whole. make integration ALL=1 runs them too.
+UNSEEN := kills doors life penstock
 # The failure matrix: SIGKILL of every service and server under load. Not part of `test` yet: two of its cases do not
 # hold on a busy two-core machine.
 kills:

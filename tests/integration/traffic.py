@@ -13,7 +13,7 @@ import websockets
 import audit
 from client import Client, Refused
 from conftest import PIPELINES
-from stack import wait_for
+from stack import StackError, wait_for
 
 LOST = (ConnectionError, OSError, asyncio.TimeoutError, websockets.WebSocketException)
 PAUSE = 0.01  # between two commands of one publisher: a steady trickle, not a benchmark
@@ -85,10 +85,14 @@ class Traffic:
 
     async def _tasker(self, key, start):
         mine = self.tasks[key]
-        await self._persist(
-            start, lambda c: c.task(self.pipeline, {"document": f"Task {len(mine)} of {key}."}, f"{key}-{len(mine)}",
-                                    timeout=10),
-            lambda answer: mine.append(answer["task"]))
+
+        async def ask(c):
+            answer = await c.task(self.pipeline, {"document": f"Task {len(mine)} of {key}."}, f"{key}-{len(mine)}",
+                                  timeout=10)
+            # One is subscribed to one's own tasks, and a connection has 128 subscriptions.
+            await c.call(op="unsubscribe", channel=answer["channel"], timeout=10)
+            return answer
+        await self._persist(start, ask, lambda answer: mine.append(answer["task"]))
 
     def _behind(self):
         return any(a["event_id"] not in self.seen[c] for c in self.channels for _, a in self.acked[c])
@@ -143,8 +147,15 @@ class Traffic:
         before = self.counts()
         if not tasks:
             before = before[:len(self.channels)]
-        wait_for(f"{n} more of each of {before}", lambda: all(
-            now >= was + n for was, now in zip(before, self.counts())), timeout)
+
+        def more():
+            if self.wrong:  # somebody has given up: no use in waiting
+                raise StackError(f"what no client should see: {self.wrong!r}")
+            return all(now >= was + n for was, now in zip(before, self.counts()))
+        try:
+            wait_for(f"{n} more of each of {before}", more, timeout)
+        except StackError as e:
+            raise StackError(f"{e}; now {self.counts()}, lost {self.lost}, refused {self.refused[-2:]}") from None
 
     def see_live(self, n=10, timeout=30):
         """The subscriber gets n more of each channel."""
