@@ -1,6 +1,7 @@
 """Bad input at every door gets the protocol's error, never a crash: sockets, HTTP, the bus. What lives before a test
 lives after it, by the same process ids."""
 import asyncio
+import contextlib
 import json
 import random
 import socket
@@ -90,18 +91,18 @@ async def test_what_is_no_message(stack, tenant, text):
 
 
 async def test_too_large(stack, tenant):
-    async with Client(stack.edge_url, tenant.key) as c:
-        with pytest.raises(Refused) as refused:
-            await c.publish("room.1", "x" * 70000)
-        assert refused.value.code == "too_large"
-        assert (await c.call(op="ping"))["op"] == "pong"
-        await c.task("noop", "x" * 200000, "large")  # a task's input may be larger
-        try:
-            with pytest.raises(Refused) as refused:
-                await c.task("noop", "x" * 300000, "larger")
-            assert refused.value.code == "too_large"
-        except ConnectionError:
-            assert c.close_code == 1009
+    """Said, and the socket closed; a task's input may be larger than an event."""
+    for ask, size in (("publish", 70000), ("task", 300000)):
+        async with Client(stack.edge_url, tenant.key) as c:
+            assert (await c.call(op="ping"))["op"] == "pong"
+            await c.task("noop", "x" * 200000, "large")
+            with contextlib.suppress(websockets.ConnectionClosed):
+                if ask == "publish":
+                    await c.send(**{**OK, "data": "x" * size})
+                else:
+                    await c.send(op="task", id="x", pipeline="noop", key="larger", input="x" * size)
+            assert (await c.wait(lambda f: f["op"] == "error"))["code"] == "too_large"
+            assert await c.wait_close() == 1009
 
 
 async def test_binary_frame_on_a_text_protocol(stack, tenant):
@@ -223,9 +224,10 @@ def test_bytes_that_rfc_6455_forbids(stack, tenant, name):
     with raw_socket(stack, tenant) as s:
         s.sendall(data)
         got = until_closed(s)
+    while got[:1] == b"\x81":  # an error frame may come before
+        got = got[4 + int.from_bytes(got[2:4], "big") if got[1] == 126 else 2 + got[1]:]
     assert got[:1] == b"\x88", f"no close frame: {got[:80]!r}"
-    said = int.from_bytes(got[2:4], "big")
-    assert said in (code, 1002) if code == 1009 else said == code, said
+    assert int.from_bytes(got[2:4], "big") == code
 
 
 def test_random_bytes(stack, tenant):
@@ -274,17 +276,17 @@ BAD_HTTP = [
     ("POST", "/v1/events", {**EVENT, "channel": "a b"}, 400, "bad_request"),
     ("POST", "/v1/events", {**EVENT, "type": "no.such"}, 422, "unknown_type"),
     ("POST", "/v1/events", {**EVENT, "op": "publish"}, 400, "bad_request"),
-    ("POST", "/v1/events", {**EVENT, "data": "x" * 2000000}, 413, "too_large"),
+    ("POST", "/v1/events", {**EVENT, "data": "x" * 300000}, 413, "too_large"),
     ("POST", "/v1/tasks", {"pipeline": "nosuch", "key": "k", "input": 1}, 404, "not_found"),
     ("POST", "/v1/tasks", {"pipeline": "noop", "input": 1}, 400, "bad_request"),
-    ("GET", "/v1/tasks/not-a-uuid", None, 400, "bad_request"),
+    ("GET", "/v1/tasks/not-a-uuid", None, 404, "not_found"),
     ("GET", "/v1/tasks/11111111-1111-4111-8111-111111111111", None, 404, "not_found"),
     ("DELETE", "/v1/tasks/11111111-1111-4111-8111-111111111111", None, 404, "not_found"),
     ("GET", "/v1/channels/a%20b/events", None, 400, "bad_request"),
     ("GET", "/v1/channels/room.1/events?after=-1", None, 400, "bad_request"),
     ("GET", "/v1/channels/room.1/events?limit=100000", None, 400, "bad_request"),
     ("GET", "/v1/nosuch", None, 404, "not_found"),
-    ("GET", "/v1/channels/..%2f..%2fetc/events", None, 400, "bad_request"),
+    ("GET", "/v1/channels/..%2f..%2fetc/events", None, 404, "not_found"),
     ("PUT", "/v1/events", EVENT, 405, "method_not_allowed"),
 ]
 
@@ -331,24 +333,22 @@ def test_raw_http_nonsense(stack):
                      b"POST /v1/tenants HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
                      b"GET /v1/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n", rng.randbytes(500)):
             with socket.create_connection((parts.hostname, parts.port), 10) as s:
-                try:
+                with contextlib.suppress(OSError):  # it may hang up in the middle
                     s.sendall(data)
                     s.shutdown(socket.SHUT_WR)
-                except (BrokenPipeError, ConnectionResetError, OSError):
-                    continue
-                until_closed(s)
+        assert http("GET", url + "/v1/nosuch")[0] in (401, 404)
 
 
 def test_bad_input_at_the_operators_door(stack, tenant):
     url, key = stack.control_url, stack.admin_key
     for method, path, body, status in [
-            ("POST", "/v1/tenants", b"{", 400), ("POST", "/v1/tenants", {"id": "a b"}, 400),
-            ("POST", "/v1/tenants", {}, 400), ("PUT", f"/v1/tenants/{tenant.id}/limits", {"burst": -1}, 400),
+            ("POST", "/v1/tenants", b"{", 400), ("POST", "/v1/tenants", {"id": "a b"}, 422),
+            ("POST", "/v1/tenants", {}, 422), ("PUT", f"/v1/tenants/{tenant.id}/limits", {"burst": -1}, 428),
             ("GET", "/v1/tenants/nosuch", None, 404), ("GET", "/v1/nosuch", None, 404),
-            ("PUT", "/v1/models/m", {"kind": "openai", "url": "file:///etc/passwd"}, 400),
-            ("PUT", "/v1/pipelines/p/versions/1", {"stages": []}, 400),
-            ("PUT", "/v1/pipelines/p/versions/1", {"stages": [{"id": "a", "kind": "transform", "needs": ["a"]}]}, 400),
-            ("PUT", "/v1/pipelines/p/versions/1", {"stages": [{"id": "a", "kind": "transform", "input": ".["}]}, 400),
+            ("PUT", "/v1/models/m", {"kind": "openai", "url": "file:///etc/passwd"}, 422),
+            ("PUT", "/v1/pipelines/p/versions/1", {"stages": []}, 422),
+            ("PUT", "/v1/pipelines/p/versions/1", {"stages": [{"id": "a", "kind": "transform", "needs": ["a"]}]}, 422),
+            ("PUT", "/v1/pipelines/p/versions/1", {"stages": [{"id": "a", "kind": "transform", "input": ".["}]}, 422),
             ("PATCH", f"/v1/tenants/{tenant.id}", {"name": "x"}, 428)]:
         got, head, doc = http(method, url + path, body, key)
         assert got == status, (method, path, got, doc)

@@ -37,7 +37,9 @@ def test_settings(stack, kind):
     """--help shows the table; what is unknown, malformed, out of range or missing is named, and ends it at once."""
     binary, prefix = str(BIN / SERVICES[kind][0]), SERVICES[kind][1]
     plain = {k: v for k, v in os.environ.items() if not k.startswith("PENSTOCK_")}
-    good = {**plain, **stack.settings(NAMES[kind])}
+    good = {**plain, **stack.settings(NAMES[kind]), "PENSTOCK_ADMIN_PORT": "0", "PENSTOCK_INSTANCE": "another"}
+    if kind in ("edge", "control"):
+        good[prefix + "PORT"] = "0"
 
     def run(*args, **env):
         return subprocess.run([binary, *args], env={**plain, **env}, capture_output=True, text=True, timeout=20)
@@ -50,7 +52,9 @@ def test_settings(stack, kind):
         assert done.returncode not in (0, -signal.SIGSEGV, -signal.SIGABRT), (name, value, done)
         assert name in done.stderr or "nats" in done.stderr.lower(), (name, done.stderr)
     if kind in ("store", "control"):
-        assert "PENSTOCK_PG_DSN" in run().stderr
+        missing = {k: v for k, v in good.items() if k != "PENSTOCK_PG_DSN"}
+        assert "PENSTOCK_PG_DSN" in subprocess.run([binary], env=missing, capture_output=True, text=True,
+                                                   timeout=20).stderr
         secret = stack.state["pg_password"]
         assert secret not in stack.log(NAMES[kind]).read_text()
     assert run("--no-such-option").returncode not in (0, -signal.SIGSEGV)

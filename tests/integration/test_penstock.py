@@ -14,7 +14,7 @@ def test_from_a_new_tenant_to_its_timeline(stack, penstock):
     """What an operator does on the first day, with nothing but the command."""
     tenant, pipeline = one("acme"), one("p")
     penstock("-o", "json", "tenant", "create", tenant, "--name", "Acme")
-    assert tenant in {t["id"] for t in penstock("-o", "json", "tenant", "list")["items"]}
+    assert tenant in {t["id"] for t in penstock("-o", "json", "tenant", "list")}
     assert tenant in penstock("tenant", "list", parse=False).stdout
     key = penstock("-o", "json", "key", "create", tenant)
     secret = next(v for v in key.values() if str(v).startswith("pk_"))
@@ -54,9 +54,13 @@ async def test_trace_of_a_session(stack, tenant, penstock):
         await c.wait_end(task)
     audit.wait_stored(stack, tenant.id, [answer["event_id"]])
     audit.wait_task(stack, tenant.id, task)
+    doc = penstock("-o", "json", "trace", session)
+    assert doc["kind"] == "session" and doc["session"] == session
+    channels = [e["channel"] for e in doc["events"]]
+    assert channels[0] == "room.1" and set(channels[1:]) == {f"task.{task}"}
+    assert doc["events"][-1]["type"] == "task.completed"
     text = penstock("trace", session, parse=False).stdout
-    assert answer["event_id"] in text or "room.1" in text
-    assert task in text
+    assert all(e["event_id"] in text for e in doc["events"]) and answer["event_id"] in text
 
 
 def test_subscribe_prints_what_was_and_what_comes(stack, tenant, penstock):
