@@ -29,7 +29,7 @@ class Traffic:
         self.seen = {c: {} for c in self.channels}   # event id → frame
         self.refused, self.lost, self.wrong = [], 0, []
         self.subscribed = threading.Event()
-        self.subscribe = subscribe
+        self.subscribe, self.epoch = subscribe, ""
         self._ending = False
 
     def __enter__(self):
@@ -117,7 +117,10 @@ class Traffic:
 
     async def _follow(self, c, at):
         for channel in self.channels:
-            await c.subscribe(channel, {"epoch": "", "offset": at[channel]})
+            place = await c.subscribe(channel, {"epoch": self.epoch, "offset": at[channel]})
+            if not place["recovered"]:
+                self.wrong.append(f"{channel}: not recovered: {place}")
+            self.epoch = place["epoch"]  # of the log, the same for all channels
         self.subscribed.set()
         done, end = 0, None
         while not (self._ending and not self._behind()):
