@@ -13,10 +13,11 @@
 #include "services/edge/link.h"
 
 #define VECTORS          64
-#define ENVELOPE         4096    /* of a task message around its input */
-#define WINDOW_US        100000  /* over which the rate of messages is bounded */
-#define GOOD_BYE_US      2000000 /* for the client's half of the closing handshake */
-#define DRAIN_RECHECK_US 50000   /* whether commands under way are answered */
+#define ENVELOPE         4096     /* of a task message around its input */
+#define WINDOW_US        100000   /* over which the rate of messages is bounded */
+#define GOOD_BYE_US      2000000  /* for the client's half of the closing handshake */
+#define GOOD_BYE_SLOW_US 10000000 /* the same where much is on its way before the close frame */
+#define DRAIN_RECHECK_US 50000    /* whether commands under way are answered */
 
 static void on_io(struct loop_io *io, uint32_t events, void *arg);
 static void on_timer(struct timer *timer, void *arg);
@@ -137,7 +138,8 @@ static void send_close(struct conn *c, unsigned code, const char *reason)
 	c->close_sent = true;
 	if (!c->close_code)
 		c->close_code = (uint16_t)code;
-	c->give_up_us = loop_now_us(c->reactor->loop) + GOOD_BYE_US;
+	c->give_up_us =
+	    loop_now_us(c->reactor->loop) + (code == CLOSE_SLOW ? GOOD_BYE_SLOW_US : GOOD_BYE_US);
 	arm(c);
 }
 
@@ -456,19 +458,29 @@ static void unlist(struct conn *c)
 	r->n_conns--;
 }
 
+/* Frames go out when they are written; and what a client does not read stays here, where the bounds
+ * see it and ephemeral frames can still be dropped, instead of in megabytes of the kernel's.
+ */
+static void set_socket(const struct reactor *r, int fd)
+{
+	int one = 1, unsent = (int)r->edge->conf->out_soft_bytes / 2;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
+}
+
 struct conn *conn_new(struct reactor *r, int fd, char *token)
 {
 	struct conn *c = xcalloc(1, sizeof(*c));
 	struct id id = id_new(&r->rng, loop_wall_us(r->loop));
 	int64_t now = loop_now_us(r->loop);
-	int one = 1;
 
 	c->reactor = r;
 	c->io = (struct loop_io){.fd = fd, .events = EPOLLIN, .fn = on_io, .arg = c};
 	timer_init(&c->timer, on_timer, c);
 	c->window_us = now;
 	session_init(&c->session, &r->edge->session, &id, token != NULL, now);
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	set_socket(r, fd);
 	list(c);
 	metric_add(r->edge->stats.connections, 1);
 	metric_add(r->edge->stats.opened, 1);

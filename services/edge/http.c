@@ -339,18 +339,20 @@ static bool too_long(const struct call *c, size_t more)
 	return c->body.len + more > max || (length && strtoull(length, NULL, 10) > max);
 }
 
-static void begin(struct call *c)
+/* True: it waits for the hub, and is the hub's: it may be answered already. */
+static bool begin(struct call *c)
 {
 	c->begun = true;
 	if (c->body.len && !is_json_type(call_header(c, "Content-Type"))) {
 		call_refuse(c, "unsupported_media_type", "the body must be application/json");
-		return;
+		return false;
 	}
 	c->bad = c->route->read(c) != 0;
 	if (!c->answered && c->route->run)
-		go_to_hub(c);
-	else if (!c->answered)
+		return go_to_hub(c);
+	if (!c->answered)
 		call_refuse(c, c->why.code, c->why.message);
+	return false;
 }
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *path,
@@ -377,9 +379,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 		*len = 0;
 		return MHD_YES;
 	}
-	if (!c->begun && !c->answered)
-		begin(c);
-	if (c->waiting)
+	/* The next call is for the answer: a suspended connection has none before it is resumed. */
+	if (!c->begun && !c->answered && begin(c))
 		return MHD_YES;
 	return send_answer(c);
 }
