@@ -46,7 +46,8 @@ static void arm(struct conn *c)
 
 static void watch(struct conn *c)
 {
-	uint32_t events = (c->paused ? 0 : EPOLLIN) | (c->blocked ? EPOLLOUT : 0);
+	bool reads = !c->paused && c->session.state != SESSION_CHECKING;
+	uint32_t events = (reads ? EPOLLIN : 0) | (c->blocked ? EPOLLOUT : 0);
 
 	if (!c->closed && loop_io_mod(c->reactor->loop, &c->io, events, NULL))
 		conn_abort(c);
@@ -297,12 +298,20 @@ void conn_input(struct conn *c, uint8_t *data, size_t len)
 		return;
 	inbox_start(&c->in, &cur, data, len);
 	while (!c->closed && !c->deaf && !c->close_received &&
-	       inbox_next(&c->in, &cur, max, &event))
+	       c->session.state != SESSION_CHECKING && inbox_next(&c->in, &cur, max, &event))
 		on_event(c, &event);
 	if (c->deaf || c->close_received)
 		inbox_done(&c->in);
 	else if (!c->closed)
 		inbox_end(&c->in, &cur);
+	watch(c);
+}
+
+void conn_resume_input(struct conn *c)
+{
+	watch(c);
+	if (!c->closed && c->in.rest.len)
+		conn_input(c, c->reactor->buffer, 0);
 }
 
 static void read_some(struct conn *c)
@@ -492,7 +501,8 @@ struct conn *conn_new(struct reactor *r, int fd, char *token)
 	arm(c);
 	if (token)
 		conn_ask_auth(c, token);
-	return c;
+	watch(c);
+	return c->closed ? NULL : c;
 }
 
 void conn_abort(struct conn *c)

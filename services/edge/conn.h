@@ -30,7 +30,10 @@ struct conn {
 };
 
 struct conn *conn_new(struct reactor *r, int fd, char *token);
+/* What comes while the plane says who it is waits for that: a client need not wait for `connected`.
+ */
 void conn_input(struct conn *conn, uint8_t *data, size_t len);
+void conn_resume_input(struct conn *conn); /* it is known now */
 /* An event's or delta's frame; takes its own reference. */
 void conn_deliver(struct conn *conn, struct out_ref *ref);
 /* Room for more pages of history? If not, link_resume() is called when there is. */

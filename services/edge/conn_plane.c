@@ -40,6 +40,8 @@ static void on_auth(struct request *base)
 
 	if (!c->closed)
 		authenticated(c, a);
+	if (!c->closed)
+		conn_resume_input(c);
 	conn_release(c);
 	free(a);
 }
