@@ -1,6 +1,5 @@
-"""Bad input at every door gets the protocol's error, never a crash: sockets, HTTP, the bus. What lives before a test
-lives after it, by the same process ids."""
-import asyncio
+"""Bounds and garbage that need more than one message (test_bad_input.py has the single ones). What lives before a
+test lives after it, by the same process ids, and the main road is open."""
 import contextlib
 import json
 import random
@@ -28,66 +27,9 @@ def survivors(stack, tenant):
     assert audit.wait_task(stack, tenant.id, accepted["task"])[0] == "completed"
 
 
-# --- sockets: JSON ------------------------------------------------------------------------------
+# --- sockets ------------------------------------------------------------------------------------
 
 OK = {"op": "publish", "id": "x", "channel": "room.1", "type": "chat.message", "data": {}}
-BAD_FRAMES = [
-    # (what is sent, the error's code)
-    ({**OK, "channel": None}, "bad_request"),
-    ({**OK, "channel": "room 1"}, "bad_request"),
-    ({**OK, "channel": "room.*"}, "bad_request"),
-    ({**OK, "channel": "a..b"}, "bad_request"),
-    ({**OK, "channel": "x" * 200}, "bad_request"),
-    ({**OK, "channel": "room.1\r\nPUB x 0\r\n"}, "bad_request"),
-    ({**OK, "channel": "task.11111111-1111-4111-8111-111111111111"}, "forbidden"),
-    ({**OK, "type": "task.completed"}, "forbidden"),
-    ({**OK, "type": "no.such.type"}, "unknown_type"),
-    ({**OK, "version": 99}, "unknown_type"),
-    ({**OK, "key": "k" * 300}, "bad_request"),
-    ({**OK, "key": ""}, "bad_request"),
-    ({**OK, "key": "ä"}, "bad_request"),
-    ({**OK, "key": 7}, "bad_request"),
-    ({**OK, "unknown": 1}, "bad_request"),
-    ({k: v for k, v in OK.items() if k != "data"}, "bad_request"),
-    ({"op": "task", "id": "x", "pipeline": "nosuch", "key": "k", "input": 1}, "not_found"),
-    ({"op": "task", "id": "x", "pipeline": "noop", "input": 1}, "bad_request"),
-    ({"op": "task", "id": "x", "pipeline": "noop", "key": "k", "input": 1, "deadline_ms": -5}, "bad_request"),
-    ({"op": "cancel", "id": "x", "task": "not-a-uuid"}, "bad_request"),
-    ({"op": "cancel", "id": "x", "task": "11111111-1111-4111-8111-111111111111"}, "not_found"),
-    ({"op": "subscribe", "id": "x", "channel": "room.>"}, "bad_request"),
-    ({"op": "subscribe", "id": "x", "channel": "room.1", "after": {"epoch": "", "offset": -1}}, "bad_request"),
-    ({"op": "subscribe", "id": "x", "channel": "room.1", "after": 7}, "bad_request"),
-    ({"op": "unsubscribe", "id": "x", "channel": "never.was"}, "not_found"),
-    ({"op": "dance", "id": "x"}, "bad_request"),
-    ({"op": "connect", "id": "x", "token": "pk_a_b"}, "bad_request"),
-]
-
-
-@pytest.mark.parametrize("frame,code", BAD_FRAMES, ids=lambda v: json.dumps(v)[:60] if isinstance(v, dict) else v)
-async def test_bad_frame_is_answered_and_the_socket_stays(stack, tenant, frame, code):
-    async with Client(stack.edge_url, tenant.key) as c:
-        with pytest.raises(Refused) as refused:
-            await c.call(**frame)
-        answer = refused.value.frame
-        assert answer["code"] == code, answer
-        assert answer["message"] and answer["scope"] in ("connection", "channel", "tenant")
-        assert answer["temporary"] is False
-        assert (await c.call(op="ping"))["op"] == "pong"
-
-
-NOT_JSON = ["", "nonsense", "[]", "7", "null", '{"op":', '{"op":"ping","op":"ping"}', '{"op":"ping"} x', "{" * 5000,
-            "[" * 100000 + "]" * 100000, '{"op":"ping","id":"\\ud800"}', '{"op":"ping","id":"\x01"}']
-
-
-@pytest.mark.parametrize("text", NOT_JSON, ids=lambda t: repr(t[:24]))
-async def test_what_is_no_message(stack, tenant, text):
-    """An error, a close with a code of the protocol, or both; never silence."""
-    async with Client(stack.edge_url, tenant.key) as c:
-        await c.ws.send(text)
-        try:
-            assert (await c.wait(lambda f: f["op"] == "error"))["code"] in ("bad_request", "too_large")
-        except ConnectionError:
-            assert c.close_code in (4002, 1009)
 
 
 async def test_too_large(stack, tenant):
@@ -105,16 +47,7 @@ async def test_too_large(stack, tenant):
             assert await c.wait_close() == 1009
 
 
-async def test_binary_frame_on_a_text_protocol(stack, tenant):
-    async with Client(stack.edge_url, tenant.key) as c:
-        await c.ws.send(b"\x00\x01\x02")
-        try:
-            assert (await c.wait(lambda f: f["op"] == "error"))["code"] == "bad_request"
-        except ConnectionError:
-            assert c.close_code in (4002, 1003)
-
-
-@pytest.mark.parametrize("token", ["", "x", "pk_", "pk_nosuch_secret", "pk_a_b_c_d", "x" * 4000, "a.b.c"])
+@pytest.mark.parametrize("token", ["x", "pk_", "pk_nosuch_secret", "pk_a_b_c_d", "x" * 4000, "a.b.c"])
 async def test_bad_token(stack, token):
     """In the header, the query and the first frame: 401 at the upgrade, or closed with 4001."""
     for how in ("header", "query", "frame"):
@@ -130,24 +63,8 @@ async def test_bad_token(stack, token):
         except websockets.InvalidStatusCode as e:
             assert e.status_code in (400, 401) and how != "frame"
             continue
-        if how == "query" and token == "":  # as good as none: the first frame may bring one
-            await c.send(op="connect", token=token)
         assert await c.wait_close() in (4001, 4002)
         assert not [f for f in c.frames if f["op"] == "connected"]
-
-
-async def test_nothing_before_connect(stack, tenant):
-    c = await Client(stack.edge_url).open()
-    await c.send(op="subscribe", id="x", channel="room.1")
-    try:
-        assert (await c.wait(lambda f: f["op"] == "error"))["code"] == "unauthenticated"
-    except ConnectionError:
-        assert c.close_code in (4001, 4002)
-    await c.ws.close()
-    c = await Client(stack.edge_url).open()
-    await c.send(op="connect", token=tenant.key)
-    assert (await c.wait(lambda f: f["op"] == "connected"))["tenant"] == tenant.id
-    await c.ws.close()
 
 
 async def test_bound_of_subscriptions(stack, tenant):
@@ -161,8 +78,6 @@ async def test_bound_of_subscriptions(stack, tenant):
         await c.call(op="unsubscribe", channel="room.0")
         await c.subscribe("one.more")
 
-
-# --- sockets: bytes -----------------------------------------------------------------------------
 
 def raw_socket(stack, tenant):
     """A socket behind its handshake, and what the server has already said."""
@@ -190,44 +105,10 @@ def until_closed(s):
     return got
 
 
-def frame(opcode, payload=b"", fin=True, masked=True, rsv=0, length=None):
-    n = len(payload) if length is None else length
-    head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])
-    mark = 0x80 if masked else 0
-    head += bytes([mark | n]) if n < 126 else bytes([mark | 126]) + n.to_bytes(2, "big") if n < 65536 else \
-        bytes([mark | 127]) + n.to_bytes(8, "big")
-    return head + (b"\0\0\0\0" if masked else b"") + payload
-
-
-BAD_BYTES = {
-    "unmasked": (frame(1, b"{}", masked=False), 1002),
-    "reserved bit": (frame(1, b"{}", rsv=2), 1002),
-    "unknown opcode": (frame(5), 1002),
-    "unknown control": (frame(0xb), 1002),
-    "long ping": (frame(9, b"x" * 126), 1002),
-    "ping in pieces": (frame(9, b"x", fin=False), 1002),
-    "continuation of nothing": (frame(0, b"x"), 1002),
-    "text within text": (frame(1, b"{", fin=False) + frame(1, b"}"), 1002),
-    "not UTF-8": (frame(1, b"\xff\xfe"), 1007),
-    "UTF-8 cut off": (frame(1, b"\xe2\x82"), 1007),
-    "surrogate": (frame(1, b'"\xed\xa0\x80"'), 1007),
-    "close with one byte": (frame(8, b"\x03"), 1002),
-    "close with a forbidden code": (frame(8, (1005).to_bytes(2, "big")), 1002),
-    "endless": (frame(1, b"", length=1 << 62), 1009),
-    "length with the top bit": (frame(1, b"", length=1 << 63), 1002),
-}
-
-
-@pytest.mark.parametrize("name", BAD_BYTES)
-def test_bytes_that_rfc_6455_forbids(stack, tenant, name):
-    data, code = BAD_BYTES[name]
-    with raw_socket(stack, tenant) as s:
-        s.sendall(data)
-        got = until_closed(s)
-    while got[:1] == b"\x81":  # an error frame may come before
-        got = got[4 + int.from_bytes(got[2:4], "big") if got[1] == 126 else 2 + got[1]:]
-    assert got[:1] == b"\x88", f"no close frame: {got[:80]!r}"
-    assert int.from_bytes(got[2:4], "big") == code
+def frame(opcode, payload):
+    """A client's, masked with zeros."""
+    n = len(payload)
+    return bytes([0x80 | opcode]) + (bytes([0x80 | n]) if n < 126 else b"\xfe" + n.to_bytes(2, "big")) + bytes(4) + payload
 
 
 def test_random_bytes(stack, tenant):
@@ -242,21 +123,6 @@ def test_random_bytes(stack, tenant):
             until_closed(s)
 
 
-def test_a_message_in_many_pieces(stack, tenant):
-    """Fragments, with a ping between them, byte by byte on the wire."""
-    text = json.dumps({"op": "ping", "id": "p"}).encode()
-    data = b"".join([frame(1, text[:3], fin=False), frame(9, b"hello"), frame(0, text[3:10], fin=False),
-                     frame(0, text[10:])])
-    with raw_socket(stack, tenant) as s:
-        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for i in range(len(data)):
-            s.sendall(data[i:i + 1])
-        got = b""
-        while b'"pong"' not in got:
-            got += s.recv(65536)
-    assert b"\x8a\x05hello" in got
-
-
 def test_sockets_that_go_away_in_the_middle(stack, tenant):
     for cut in (1, 4, 20, 40):
         for _ in range(10):
@@ -268,41 +134,6 @@ def test_sockets_that_go_away_in_the_middle(stack, tenant):
 # --- HTTP ---------------------------------------------------------------------------------------
 
 EVENT = {"channel": "room.1", "type": "chat.message", "data": {}}
-BAD_HTTP = [
-    ("POST", "/v1/events", b"", 400, "bad_request"),
-    ("POST", "/v1/events", b"{", 400, "bad_request"),
-    ("POST", "/v1/events", b"[]", 400, "bad_request"),
-    ("POST", "/v1/events", b"\xff\xfe", 400, "bad_request"),
-    ("POST", "/v1/events", {**EVENT, "channel": "a b"}, 400, "bad_request"),
-    ("POST", "/v1/events", {**EVENT, "type": "no.such"}, 422, "unknown_type"),
-    ("POST", "/v1/events", {**EVENT, "op": "publish"}, 400, "bad_request"),
-    ("POST", "/v1/events", {**EVENT, "data": "x" * 300000}, 413, "too_large"),
-    ("POST", "/v1/tasks", {"pipeline": "nosuch", "key": "k", "input": 1}, 404, "not_found"),
-    ("POST", "/v1/tasks", {"pipeline": "noop", "input": 1}, 400, "bad_request"),
-    ("GET", "/v1/tasks/not-a-uuid", None, 404, "not_found"),
-    ("GET", "/v1/tasks/11111111-1111-4111-8111-111111111111", None, 404, "not_found"),
-    ("DELETE", "/v1/tasks/11111111-1111-4111-8111-111111111111", None, 404, "not_found"),
-    ("GET", "/v1/channels/a%20b/events", None, 400, "bad_request"),
-    ("GET", "/v1/channels/room.1/events?after=-1", None, 400, "bad_request"),
-    ("GET", "/v1/channels/room.1/events?limit=100000", None, 400, "bad_request"),
-    ("GET", "/v1/nosuch", None, 404, "not_found"),
-    ("GET", "/v1/channels/..%2f..%2fetc/events", None, 404, "not_found"),
-    ("PUT", "/v1/events", EVENT, 405, "method_not_allowed"),
-]
-
-
-@pytest.mark.parametrize("method,path,body,status,code", BAD_HTTP, ids=lambda v: str(v)[:40])
-def test_bad_http_at_the_edge(tenant, method, path, body, status, code):
-    got, head, problem = tenant.http(method, path, body)
-    assert (got, problem["code"]) == (status, code), problem
-    assert head["Content-Type"].startswith("application/problem+json")
-    assert problem["status"] == status and problem["detail"] and len(problem["trace_id"]) == 32
-
-
-def test_no_token_over_http(stack):
-    for token in (None, "x", "pk_nosuch_secret"):
-        status, head, problem = http("POST", stack.edge_url + "/v1/events", EVENT, token)
-        assert status == 401 and problem["code"] == "unauthenticated" and head["WWW-Authenticate"]
 
 
 def test_key_in_two_places_must_agree(tenant):
@@ -321,40 +152,8 @@ def test_traceparent_is_continued(stack, tenant):
     assert problem["trace_id"] == trace
 
 
-def test_raw_http_nonsense(stack):
-    """At every port that speaks HTTP."""
-    rng = random.Random(2)
-    urls = [stack.edge_url, stack.control_url] + [stack.url(f"admin-{n}") for n in stack.names()[3:]]
-    for url in urls:
-        parts = urllib.parse.urlsplit(url)
-        for data in (b"", b"\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\n\r\n",
-                     b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-                     b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n",
-                     b"POST /v1/tenants HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-                     b"GET /v1/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n", rng.randbytes(500)):
-            with socket.create_connection((parts.hostname, parts.port), 10) as s:
-                with contextlib.suppress(OSError):  # it may hang up in the middle
-                    s.sendall(data)
-                    s.shutdown(socket.SHUT_WR)
-        assert http("GET", url + "/v1/nosuch")[0] in (401, 404)
-
-
-def test_bad_input_at_the_operators_door(stack, tenant):
+def test_a_stale_state_is_not_written_over(stack, tenant):
     url, key = stack.control_url, stack.admin_key
-    for method, path, body, status in [
-            ("POST", "/v1/tenants", b"{", 400), ("POST", "/v1/tenants", {"id": "a b"}, 422),
-            ("POST", "/v1/tenants", {}, 422), ("PUT", f"/v1/tenants/{tenant.id}/limits", {"burst": -1}, 428),
-            ("GET", "/v1/tenants/nosuch", None, 404), ("GET", "/v1/nosuch", None, 404),
-            ("PUT", "/v1/models/m", {"kind": "openai", "url": "file:///etc/passwd"}, 422),
-            ("PUT", "/v1/pipelines/p/versions/1", {"stages": []}, 422),
-            ("PUT", "/v1/pipelines/p/versions/1", {"stages": [{"id": "a", "kind": "transform", "needs": ["a"]}]}, 422),
-            ("PUT", "/v1/pipelines/p/versions/1", {"stages": [{"id": "a", "kind": "transform", "input": ".["}]}, 422),
-            ("PATCH", f"/v1/tenants/{tenant.id}", {"name": "x"}, 428)]:
-        got, head, doc = http(method, url + path, body, key)
-        assert got == status, (method, path, got, doc)
-        assert doc["code"] and head["Content-Type"].startswith("application/problem+json")
-    for token in (None, "x", stack.admin_key + "x", tenant.key):
-        assert http("GET", url + "/v1/tenants", token=token)[0] == 401
     tag = http("GET", url + f"/v1/tenants/{tenant.id}", token=key)[1]["ETag"]
     doc = {"id": tenant.id, "name": "new"}
     assert http("PUT", url + f"/v1/tenants/{tenant.id}", doc, key, headers={"If-Match": '"stale"'})[0] == 412
@@ -410,15 +209,6 @@ def part_of(nats, tenant):
     info = nats.api("STREAM.INFO.EVENTS", subjects_filter=f"pen.evt.*.{tenant}.>")
     subjects = info["state"].get("subjects") or {}
     return next(iter(subjects)).split(".")[2] if subjects else None
-
-
-async def test_questions_that_are_garbage_are_answered(stack, tenant):
-    loop = asyncio.get_running_loop()
-    with Nats(stack.nats_url) as nats:
-        part = part_of(nats, tenant.id)
-        for subject in (f"pen.cmd.{part}", "pen.store.replay", "pen.store.task", "pen.store.timeline"):
-            answer = await loop.run_in_executor(None, nats.request, subject, b"\xff\xff\xff")
-            assert answer is None or b"bad_request" in answer, (subject, answer)
 
 
 # --- documents in the bucket --------------------------------------------------------------------
