@@ -485,13 +485,14 @@ class Stack:
 
     def start(self, wait=True):
         """Idempotent: starts what does not run, stops what is beyond the counts."""
+        well_known = [n for n in self.names() if self.fixed and n.startswith(("edge-", "control-1"))]
+        for name in well_known:
+            if not self.pid(name) and not port_is_free(self.port(name)):
+                raise StackError(f"port {self.port(name)} ({name}) is in use by another program")
         if not any(self.pid(n) for n in self.state["procs"]):
             # Nobody of ours holds the ports of last time: whatever does now keeps them.
-            wanted = {p for p in ("edge-1", "control-1") if self.fixed}
             for name, port in list(self.state["ports"].items()):
-                if not port_is_free(port):
-                    if self.fixed and (name in wanted or name.startswith("edge-")):
-                        raise StackError(f"port {port} ({name}) is in use by another program")
+                if name not in well_known and not port_is_free(port):
                     del self.state["ports"][name]
         for name in [n for n in self.state["procs"] if n not in self.names()]:
             self.stop_one(name)
