@@ -1,5 +1,10 @@
+#include <stdio.h>
+#include <string.h>
+
 #include "services/control-plane/config.h"
 #include "services/control-plane/plane.h"
+
+#define ADMIN_KEY_MIN 16
 
 int main(int argc, char **argv)
 {
@@ -8,7 +13,14 @@ int main(int argc, char **argv)
 			  control_settings, control_settings_n, &config, &config.common);
 	if (rc)
 		return rc > 0 ? 0 : 2;
-	rc = control_run(&config);
+	if (strlen(config.admin_key) < ADMIN_KEY_MIN) {
+		fprintf(stderr,
+			"penstock-control-plane: PENSTOCK_ADMIN_KEY: at least %d characters\n",
+			ADMIN_KEY_MIN);
+		rc = 2; /* as for every setting that is wrong */
+	} else {
+		rc = control_run(&config);
+	}
 	env_done(control_settings, control_settings_n, &config);
 	return rc;
 }

@@ -18,9 +18,8 @@
 #include "services/control-plane/mirror.h"
 #include "services/control-plane/publisher.h"
 
-#define SERVICE       "control"
-#define ADMIN_KEY_MIN 16
-#define FLUSH_MS      2000
+#define SERVICE  "control"
+#define FLUSH_MS 2000
 
 struct plane {
 	const struct control_config *config;
@@ -216,9 +215,6 @@ static int start_members(struct plane *p, struct error *err)
 static int start(struct plane *p, struct error *err)
 {
 	const struct control_config *c = p->config;
-	if (strlen(c->admin_key) < ADMIN_KEY_MIN)
-		return err_set(err, ERR_FATAL, "PENSTOCK_ADMIN_KEY: at least %d characters",
-			       ADMIN_KEY_MIN);
 	p->loop = loop_new(err);
 	if (!p->loop || loop_signal(p->loop, SIGTERM, on_signal, p, err) ||
 	    loop_signal(p->loop, SIGINT, on_signal, p, err))
