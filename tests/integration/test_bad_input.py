@@ -22,11 +22,16 @@ from stack import wait_for
 
 @pytest.fixture(autouse=True)
 def everybody_lives(stack):
-    """The same processes as before, and ready."""
+    """The same processes as before."""
     before = {name: stack.pid(name) for name in stack.names()}
     yield
-    stack.wait_ready(timeout=20)
     assert {name: stack.pid(name) for name in stack.names()} == before
+
+
+@pytest.fixture(autouse=True, scope="module")
+def everybody_is_ready(stack):
+    yield
+    stack.wait_ready(timeout=20)
 
 
 # --- frames ---------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ PAUSE = 0.01  # between two commands of one publisher: a steady trickle, not a b
 
 
 class Traffic:
-    def __init__(self, stack, tenant, publishers=4, taskers=2, pipeline="quick", subscribe=True):
+    def __init__(self, stack, tenant, publishers=4, taskers=2, pipeline="quick", subscribe=True, task_pause=PAUSE):
         self.stack, self.tenant, self.pipeline = stack, tenant, pipeline
         self.edges = [stack.url(f"edge-{i}") for i in range(1, stack.counts["edge"] + 1)]
         self.channels = [f"room.{i}" for i in range(publishers)]
@@ -29,7 +29,7 @@ class Traffic:
         self.seen = {c: {} for c in self.channels}   # event id → frame
         self.refused, self.lost, self.wrong = [], 0, []
         self.subscribed = threading.Event()
-        self.subscribe, self.epoch = subscribe, ""
+        self.subscribe, self.epoch, self.task_pause = subscribe, "", task_pause
         self._ending = False
 
     def __enter__(self):
@@ -58,7 +58,7 @@ class Traffic:
         if follower:
             await follower
 
-    async def _persist(self, start, ask, took):
+    async def _persist(self, start, ask, took, pause=PAUSE):
         """Asks again until it is accepted; `ask(client)` is the same each time."""
         edge = start
         while not self._ending:
@@ -67,7 +67,7 @@ class Traffic:
                     while not self._ending:
                         try:
                             took(await ask(c))
-                            await asyncio.sleep(PAUSE)
+                            await asyncio.sleep(pause)
                         except Refused as e:
                             self.refused.append(e.frame)
                             assert e.frame["temporary"] and e.frame["retry_after_ms"] > 0, e.frame
@@ -92,7 +92,7 @@ class Traffic:
             # One is subscribed to one's own tasks, and a connection has 128 subscriptions.
             await c.call(op="unsubscribe", channel=answer["channel"], timeout=10)
             return answer
-        await self._persist(start, ask, lambda answer: mine.append(answer["task"]))
+        await self._persist(start, ask, lambda answer: mine.append(answer["task"]), self.task_pause)
 
     def _behind(self):
         return any(a["event_id"] not in self.seen[c] for c in self.channels for _, a in self.acked[c])
