@@ -51,19 +51,23 @@ struct frame *channel_frame(struct hub *hub, const struct event_view *e, uint64_
 	return new_frame(hub, offset ? FRAME_DURABLE : FRAME_EPHEMERAL, offset, prev);
 }
 
-static struct frame *encode(struct hub *hub, const struct bus_msg *msg)
+/* NULL: not a message of this channel. A hole that it leaves is repaired from the log. */
+static struct frame *encode(const struct channel *c, const struct bus_msg *msg)
 {
+	struct hub *hub = c->hub;
 	struct event_view event;
 	struct delta_view delta;
 
 	if (!strcmp(msg->stream, STREAM_DELTAS)) {
-		if (!wire_delta(msg->data, msg->len, &delta))
+		if (!wire_delta(msg->data, msg->len, &delta) ||
+		    !wire_delta_fits(&delta, c->channel))
 			return NULL;
 		strbuf_reset(&hub->text);
 		frames_delta(&hub->text, &delta);
 		return new_frame(hub, FRAME_DELTA, 0, 0);
 	}
-	if (!wire_event(msg->data, msg->len, &event))
+	if (!wire_event(msg->data, msg->len, &event) ||
+	    !wire_event_fits(&event, c->tenant, c->channel))
 		return NULL;
 	return channel_frame(hub, &event, *msg->stream ? msg->seq : 0, msg->prev);
 }
@@ -110,7 +114,7 @@ static void on_live(void *arg, const struct bus_msg *msg)
 {
 	struct channel *c = arg;
 	struct hub *hub = c->hub;
-	struct frame *frame = encode(hub, msg);
+	struct frame *frame = encode(c, msg);
 
 	metric_add(hub->edge->stats.events_in, 1);
 	if (!frame) {

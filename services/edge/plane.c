@@ -346,7 +346,8 @@ static void on_stream_msg(void *arg, enum bus_result result, const struct bus_ms
 		f->failed = true;
 		fetch_done(p);
 		return;
-	} else if (wire_event(msg->data, msg->len, &e)) {
+	} else if (wire_event(msg->data, msg->len, &e) &&
+		   wire_event_fits(&e, f->tenant, f->channel)) {
 		add_event(f, &e, msg->seq, f->pos);
 	} else {
 		metric_add(p->hub->edge->stats.malformed, 1);

@@ -1,5 +1,7 @@
 #include "services/edge/wire.h"
 
+#include "common/ws.h"
+
 struct reader {
 	const uint8_t *p, *end;
 };
@@ -136,4 +138,24 @@ bool wire_delta(const void *data, size_t len, struct delta_view *out)
 		}
 	}
 	return r.p == r.end;
+}
+
+static bool is_text(struct slice s)
+{
+	uint32_t state = 0;
+
+	return s.len == 0 || (ws_utf8(&state, (const uint8_t *)s.p, s.len) && state == 0);
+}
+
+bool wire_event_fits(const struct event_view *e, const char *tenant, const char *channel)
+{
+	return slice_is(e->channel, channel) && slice_is(e->tenant, tenant) && e->id.len &&
+	       e->data.len && is_text(e->id) && is_text(e->type) && is_text(e->trace) &&
+	       is_text(e->data);
+}
+
+bool wire_delta_fits(const struct delta_view *d, const char *channel)
+{
+	return slice_is(d->channel, channel) && is_text(d->task) && is_text(d->stage) &&
+	       is_text(d->data);
 }

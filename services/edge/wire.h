@@ -26,4 +26,9 @@ struct delta_view {
 bool wire_event(const void *data, size_t len, struct event_view *out);
 bool wire_delta(const void *data, size_t len, struct delta_view *out);
 
+/* May it go to the channel's subscribers as text? It names that channel itself, and is UTF-8: a
+ * client's library closes on anything else. */
+bool wire_event_fits(const struct event_view *e, const char *tenant, const char *channel);
+bool wire_delta_fits(const struct delta_view *d, const char *channel);
+
 #endif
