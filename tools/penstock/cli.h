@@ -114,6 +114,8 @@ const json_t *cli_path(const json_t *object, const char *path);
 void cli_timeline(struct strbuf *out, const json_t *timeline, bool colour);
 
 void cli_print(const struct strbuf *text);
+/* An answer, as a table or as JSON; done with it afterwards. Nothing for one without a body. */
+int cli_show(struct cli *cli, struct cli_answer *answer);
 /* The document as it came, for -o json. */
 void cli_print_json(const json_t *doc);
 

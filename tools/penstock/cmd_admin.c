@@ -47,7 +47,7 @@ static int list(struct cli *cli, const char *path, const struct cli_column *colu
 	return CLI_OK;
 }
 
-static int show(struct cli *cli, struct cli_answer *a)
+int cli_show(struct cli *cli, struct cli_answer *a)
 {
 	struct strbuf out = {0};
 
@@ -68,7 +68,7 @@ static int get(struct cli *cli, const char *path)
 	struct cli_answer a;
 	int rc = cli_control(cli, "GET", path, NULL, NULL, &a);
 
-	return rc == CLI_OK ? show(cli, &a) : rc;
+	return rc == CLI_OK ? cli_show(cli, &a) : rc;
 }
 
 static int post(struct cli *cli, const char *path, json_t *body)
@@ -77,7 +77,7 @@ static int post(struct cli *cli, const char *path, json_t *body)
 	int rc = cli_control(cli, "POST", path, body, NULL, &a);
 
 	json_decref(body);
-	return rc == CLI_OK ? show(cli, &a) : rc;
+	return rc == CLI_OK ? cli_show(cli, &a) : rc;
 }
 
 /* PUT, PATCH or DELETE of the newest state: its ETag goes along, so nobody's change is overwritten
@@ -107,7 +107,7 @@ static int change(struct cli *cli, const char *method, const char *path, json_t 
 		if (rc == CLI_OK)
 			rc = cli_control(cli, method, path, body, headers, &a);
 		if (rc == CLI_OK)
-			rc = show(cli, &a);
+			rc = cli_show(cli, &a);
 	}
 	json_decref(body);
 	strbuf_done(&url);

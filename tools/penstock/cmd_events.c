@@ -10,7 +10,6 @@
 int cmd_publish(struct cli *cli, int argc, char **argv)
 {
 	struct cli_option o[] = {{"--key", false, NULL}};
-	struct strbuf out = {0};
 	struct cli_answer a;
 	struct error err = {0};
 	json_t *data, *body;
@@ -27,16 +26,7 @@ int cmd_publish(struct cli *cli, int argc, char **argv)
 		json_object_set_new(body, "key", json_string(o[0].value));
 	rc = cli_edge(cli, "POST", "/events", body, &a);
 	json_decref(body);
-	if (rc != CLI_OK)
-		return rc;
-	if (cli->json)
-		cli_print_json(a.doc);
-	else
-		cli_object(&out, a.doc);
-	cli_print(&out);
-	strbuf_done(&out);
-	cli_answer_done(&a);
-	return CLI_OK;
+	return rc == CLI_OK ? cli_show(cli, &a) : rc;
 }
 
 /* --- subscribe ----------------------------------------------------------------------------- */

@@ -17,7 +17,7 @@ static const char *word(const json_t *f, const char *name)
 
 static int edge_task(struct cli *cli, const char *method, const char *task)
 {
-	struct strbuf path = {0}, out = {0};
+	struct strbuf path = {0};
 	struct cli_answer a;
 	int rc;
 
@@ -25,16 +25,7 @@ static int edge_task(struct cli *cli, const char *method, const char *task)
 	cli_segment(&path, task);
 	rc = cli_edge(cli, method, path.data, NULL, &a);
 	strbuf_done(&path);
-	if (rc != CLI_OK)
-		return rc;
-	if (cli->json)
-		cli_print_json(a.doc);
-	else
-		cli_object(&out, a.doc);
-	cli_print(&out);
-	strbuf_done(&out);
-	cli_answer_done(&a);
-	return CLI_OK;
+	return rc == CLI_OK ? cli_show(cli, &a) : rc;
 }
 
 int cmd_task_get(struct cli *cli, int argc, char **argv)
@@ -187,20 +178,10 @@ static int follow(struct cli *cli, const json_t *frame)
 
 static int submit(struct cli *cli, const json_t *body)
 {
-	struct strbuf out = {0};
 	struct cli_answer a;
 	int rc = cli_edge(cli, "POST", "/tasks", body, &a);
 
-	if (rc != CLI_OK)
-		return rc;
-	if (cli->json)
-		cli_print_json(a.doc);
-	else
-		cli_object(&out, a.doc);
-	cli_print(&out);
-	strbuf_done(&out);
-	cli_answer_done(&a);
-	return CLI_OK;
+	return rc == CLI_OK ? cli_show(cli, &a) : rc;
 }
 
 int cmd_task_run(struct cli *cli, int argc, char **argv)
