@@ -101,14 +101,14 @@ static int start_doors(struct edge *edge, struct error *err)
 	return 0;
 }
 
-struct edge *edge_open(struct edge_conf *conf, edge_bus_fn *open_bus, void *arg, struct error *err)
+struct edge *edge_open(struct edge_conf *conf, edge_bus_fn *open_bus, struct error *err)
 {
 	struct edge *edge = xcalloc(1, sizeof(*edge));
 
 	edge->conf = conf;
 	raise_file_limit();
 	prepare(edge);
-	if (check_conf(conf, err) || !(edge->hub = hub_open(edge, open_bus, arg, err)) ||
+	if (check_conf(conf, err) || !(edge->hub = hub_open(edge, open_bus, err)) ||
 	    start_reactors(edge, err) || start_doors(edge, err) || hub_start(edge->hub, err)) {
 		edge_free(edge);
 		return NULL;

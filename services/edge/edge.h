@@ -41,11 +41,11 @@ struct edge {
 };
 
 /* How the bus is opened: bus_nats_open() with the configuration, or a test's own. */
-typedef struct bus *edge_bus_fn(struct loop *loop, const struct edge_conf *conf, void *arg,
-				struct error *err);
+typedef struct bus *edge_bus_fn(struct loop *loop, const struct edge_conf *conf,
+				struct metrics *metrics, struct error *err);
 
 /* conf is borrowed until edge_free(). */
-struct edge *edge_open(struct edge_conf *conf, edge_bus_fn *open_bus, void *arg, struct error *err);
+struct edge *edge_open(struct edge_conf *conf, edge_bus_fn *open_bus, struct error *err);
 /* Runs until the stop is complete. Called by the thread that called edge_open(). */
 void edge_run(struct edge *edge);
 void edge_stop(struct edge *edge); /* any thread; again is fine */

@@ -164,7 +164,7 @@ static void on_resweep(struct timer *timer, void *arg)
 	channel_sweep(arg);
 }
 
-struct hub *hub_open(struct edge *edge, edge_bus_fn *open_bus, void *arg, struct error *err)
+struct hub *hub_open(struct edge *edge, edge_bus_fn *open_bus, struct error *err)
 {
 	struct hub *hub = xcalloc(1, sizeof(*hub));
 
@@ -173,7 +173,7 @@ struct hub *hub_open(struct edge *edge, edge_bus_fn *open_bus, void *arg, struct
 	timer_init(&hub->resweep, on_resweep, hub);
 	hub->loop = loop_new(err);
 	if (hub->loop)
-		hub->bus = open_bus(hub->loop, edge->conf, arg, err);
+		hub->bus = open_bus(hub->loop, edge->conf, edge->metrics, err);
 	if (!hub->bus) {
 		hub_free(hub);
 		return NULL;

@@ -26,7 +26,7 @@ struct batch {
 	struct delivery items[];
 };
 
-struct hub *hub_open(struct edge *edge, edge_bus_fn *open_bus, void *arg, struct error *err);
+struct hub *hub_open(struct edge *edge, edge_bus_fn *open_bus, struct error *err);
 int hub_start(struct hub *hub, struct error *err) MUST_CHECK; /* when the reactors are there */
 struct loop *hub_loop(struct hub *hub);
 void hub_free(struct hub *hub); /* all reactors have stopped; NULL is fine */

@@ -5,13 +5,12 @@
 #include "common/log.h"
 #include "services/edge/edge.h"
 
-static struct bus *open_nats(struct loop *loop, const struct edge_conf *conf, void *arg,
-			     struct error *err)
+static struct bus *open_nats(struct loop *loop, const struct edge_conf *conf,
+			     struct metrics *metrics, struct error *err)
 {
-	const struct bus_nats_conf nats = {.url = conf->common.nats_url,
-					   .name = conf->common.instance};
+	const struct bus_nats_conf nats = {
+	    .url = conf->common.nats_url, .name = conf->common.instance, .metrics = metrics};
 
-	(void)arg;
 	return bus_nats_open(loop, &nats, err);
 }
 
@@ -44,7 +43,7 @@ int main(int argc, char **argv)
 	if (rc)
 		return rc < 0 ? 2 : 0;
 	block_signals();
-	edge = edge_open(&conf, open_nats, NULL, &err);
+	edge = edge_open(&conf, open_nats, &err);
 	if (!edge || loop_signal(edge_loop(edge), SIGTERM, on_signal, edge, &err) ||
 	    loop_signal(edge_loop(edge), SIGINT, on_signal, edge, &err)) {
 		log_at(LOG_ERROR, "cannot start", LOG_S("error", err.msg));

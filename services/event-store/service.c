@@ -185,7 +185,7 @@ static int open_all(struct service *s, struct error *err)
 	if (!s->loop || loop_signal(s->loop, SIGTERM, on_signal, s, err) ||
 	    loop_signal(s->loop, SIGINT, on_signal, s, err))
 		return -1;
-	s->metrics = metrics_new();
+	bus.metrics = s->metrics = metrics_new();
 	s->admin = admin_start(c->admin_addr, (int)c->admin_port, s->metrics, err);
 	if (!s->admin)
 		return -1;

@@ -159,7 +159,7 @@ static int start(struct app *app, struct error *err)
 	    loop_signal(app->loop, SIGINT, on_signal, app, err))
 		return -1;
 	jqbox_attach(app->jqbox, app->loop);
-	app->metrics = metrics_new();
+	nats.metrics = app->metrics = metrics_new();
 	worker_stats_init(&app->stats, app->metrics);
 	app->admin =
 	    admin_start(s->common.admin_addr, (int)s->common.admin_port, app->metrics, err);

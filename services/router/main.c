@@ -99,7 +99,7 @@ static int start(struct app *app, struct error *err)
 	    loop_signal(app->loop, SIGTERM, on_signal, app, err) != 0 ||
 	    loop_signal(app->loop, SIGINT, on_signal, app, err) != 0)
 		return -1;
-	app->metrics = metrics_new();
+	nats.metrics = app->metrics = metrics_new();
 	app->admin = admin_start(common->admin_addr, (int)common->admin_port, app->metrics, err);
 	if (!app->admin || !(app->bus = bus_nats_open(app->loop, &nats, err)))
 		return -1;

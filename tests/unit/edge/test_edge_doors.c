@@ -25,19 +25,19 @@ static _Atomic(struct edge *) edge;
 static _Atomic bool failed;
 static int port;
 
-static struct bus *open_nats(struct loop *loop, const struct edge_conf *c, void *arg,
+static struct bus *open_nats(struct loop *loop, const struct edge_conf *c, struct metrics *metrics,
 			     struct error *err)
 {
-	const struct bus_nats_conf b = {.url = c->common.nats_url, .name = "edge"};
+	const struct bus_nats_conf b = {
+	    .url = c->common.nats_url, .name = "edge", .metrics = metrics};
 
-	(void)arg;
 	return bus_nats_open(loop, &b, err);
 }
 
 static void *run_edge(void *arg)
 {
 	struct error err = {0};
-	struct edge *e = edge_open(&conf, open_nats, NULL, &err);
+	struct edge *e = edge_open(&conf, open_nats, &err);
 
 	(void)arg;
 	atomic_store(&failed, !e);
