@@ -3,7 +3,7 @@
 # make test       from a bare Debian 12: install, build, run every test
 # make up | down | status   the local stack in the background, data under .run/
 # make check      build and run the unit tests          (SAN=address,undefined: in its own folder)
-# make sim        build and run the simulation
+# make sim        build and run the simulations: SIMFLAGS of the cluster, DAYFLAGS of the day
 # make integration, make fuzz, make bench, make format, make format-check, make tidy
 #
 # A .c file under common/, services/<name>/, tools/<name>/ or tests/unit/<name>/ is found by itself; a new
@@ -13,7 +13,7 @@ SAN    ?=
 comma  := ,
 BUILD  := build/$(if $(SAN),$(subst $(comma),-,$(SAN)),release)$(if $(filter clang,$(CC)),-clang)
 PREFIX ?= /usr/local
-PKGS   := libnats libmicrohttpd jansson libpq libprotobuf-c libcurl libcrypto libxxhash zlib
+PKGS   := libnats libmicrohttpd jansson libpq libprotobuf-c libcurl libcrypto libxxhash liburing zlib
 Q      := $(if $(V),,@)
 
 CFLAGS  ?= -O2 -g
@@ -39,16 +39,16 @@ BINS     := $(SERVICES:%=$(BUILD)/bin/penstock-%) \
 # tests/unit/<name>/test_*.c: a program each, linked with services/<name>/ less its main(), and common/.
 TEST_C   := $(wildcard tests/unit/*/test_*.c)
 TESTS    := $(TEST_C:%.c=$(BUILD)/%)
-# tests/conformance and tests/sim: one program each.
-SUITES   := $(foreach s,conformance sim,$(if $(wildcard tests/$(s)/*.c),$(BUILD)/tests/$(s)/$(s)))
+# tests/conformance, tests/sim and tests/day: one program each.
+SUITES   := $(foreach s,conformance sim day,$(if $(wildcard tests/$(s)/*.c),$(BUILD)/tests/$(s)/$(s)))
 FUZZ_C   := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZERS  := $(FUZZ_C:tests/fuzz/%.c=$(BUILD)/%)
 SRC_C    := $(wildcard common/*.c services/*/*.c tools/*/*.c tests/unit/*/*.c tests/conformance/*.c \
-              tests/sim/*.c tests/fuzz/*.c)
+              tests/sim/*.c tests/day/*.c tests/fuzz/*.c)
 SRC_H    := $(wildcard common/*.h services/*/*.h tools/*/*.h tests/*/*.h tests/unit/*/*.h)
 OBJS     := $(SRC_C:%.c=$(BUILD)/%.o)
 
-.PHONY: all deps check sim conformance integration test demo up down status bench fuzz \
+.PHONY: all deps deps-test check sim conformance integration test demo up down status bench fuzz \
         install clean format format-check tidy FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -84,8 +84,17 @@ $(foreach t,$(TEST_C),$(eval $(call test_rule,$(t))))
 $(BUILD)/tests/conformance/conformance: $(call obj,tests/conformance) $(LIB)
 	$(Q)$(LINK) -o $@ $^ $(PKG_L) $(shell pkg-config --libs check)
 
+# The model of both is what http.h leads to, tests/day/server.c.
+GRANTING := $(addprefix $(BUILD)/services/control-plane/,lease.o lease_share.o aimd.o trail.o)
 $(BUILD)/tests/sim/sim: $(call obj,tests/sim) $(call nomain,services/router) \
-    $(call nomain,services/orchestrator-worker) $(call nomain,services/event-store) $(LIB)
+    $(filter-out %/http.o,$(call nomain,services/orchestrator-worker)) \
+    $(call nomain,services/event-store) $(call nomain,services/edge) $(GRANTING) \
+    $(BUILD)/services/control-plane/granting.o $(BUILD)/tests/day/server.o $(LIB)
+	$(Q)$(LINK) -o $@ $^ $(PKG_L)
+
+$(BUILD)/tests/day/day: $(call obj,tests/day) \
+    $(filter-out %/http.o,$(call nomain,services/orchestrator-worker)) \
+    $(GRANTING) $(BUILD)/services/router/window.o $(LIB)
 	$(Q)$(LINK) -o $@ $^ $(PKG_L)
 
 $(LIB): $(call obj,common) $(GEN_O)
@@ -130,24 +139,33 @@ $(BUILD)/flags: FORCE
 # Debian's packages, asked for only where something is missing.
 deps:
 	@tools/deps.sh
+deps-test:
+	@tools/deps.sh test
 
 # The tests of what speaks to PostgreSQL find a private one in PENSTOCK_TEST_PG_DSN.
+# Check's own timeouts (4 s) are for an idle machine and no sanitizer.
 check: $(TESTS)
-	@tests/with-postgres tests/run-unit $(TESTS)
+	@CK_TIMEOUT_MULTIPLIER=8 tests/with-postgres tests/run-unit $(TESTS)
 conformance: $(BUILD)/tests/conformance/conformance
 	@tests/conformance/run $<
-sim: $(BUILD)/tests/sim/sim
-	@./$< $(SIMFLAGS)
-# Real servers, and a WebSocket client that is not ours. PYTEST='-k kill' for some of them.
+# With a sanitizer not all of the day.
+DAYFLAGS ?= $(if $(SAN),--plan failures)
+sim: $(BUILD)/tests/sim/sim $(BUILD)/tests/day/day
+	@$(BUILD)/tests/sim/sim $(SIMFLAGS)
+	@$(BUILD)/tests/day/day $(DAYFLAGS)
+# Real servers, and a WebSocket client that is not ours. PYTEST='-k kill' for some of them. Most of the time
+# is waiting, so several files run at once, each with a stack of its own; PYTEST_JOBS=0: one after the other.
+PYTEST_JOBS ?= 3
 integration: all
-	@PENSTOCK_BIN=$(BUILD)/bin /usr/bin/python3 -m pytest -q --timeout 180 -p no:cacheprovider $(PYTEST) tests/integration
+	@PENSTOCK_BIN=$(BUILD)/bin /usr/bin/python3 -m pytest -q --timeout 180 -p no:cacheprovider -n $(PYTEST_JOBS) \
+	    --dist loadfile $(PYTEST) tests/integration
 
 # --- the two commands of the README, and the local stack; each brings what is missing on this machine
 STACK := /usr/bin/python3 tools/stack.py --bin $(BUILD)/bin
 demo: deps
 	@$(MAKE) --no-print-directory -j2 all
 	@$(STACK) demo
-test: deps
+test: deps-test
 	@$(MAKE) --no-print-directory -j2 all tests
 	@$(MAKE) --no-print-directory check conformance sim integration
 .PHONY: tests

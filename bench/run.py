@@ -3,12 +3,15 @@
 
     make bench                              all rows, once
     make bench BENCH='--runs 3 --write'     medians of three runs, written into bench/README.md
+    make bench BENCH='fanout --write'       the edge beside its peers (bench/fanout.py)
+    make bench BENCH='tasks --write'        tasks beside two job queues (bench/tasks.py)
     bench/run.py --only tasks,idle          some rows
 
 Everything runs on this machine and shares its cores: nats-server, PostgreSQL (fsync as it comes), one copy of each
 service, the load generator. CPU is what the processes of a part used, children included, while the row ran.
 """
 import argparse
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -24,12 +27,16 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
+import fanout  # noqa: E402
+import peers  # noqa: E402
+import tasks  # noqa: E402
 from stack import Stack, StackError, http, wait_for  # noqa: E402
 
 NOOP = [{"id": f"s{i}", "kind": "transform", "input": ".input", **({"needs": [f"s{i - 1}"]} if i > 1 else {})}
         for i in range(1, 5)]
 NO_LIMITS = {"events_per_s": 1000000, "burst": 1000000, "bytes_per_s": 1 << 40, "connections": 1000000,
              "subscriptions": 1000000, "tasks_running": 100000, "tasks_queued": 1000000}
+PROMPT = '{messages: [{role: "user", content: "One."}]}'
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -51,14 +58,6 @@ def cpu_seconds(stack):
         if pid in part:
             used[part[pid]] += n / TICKS
     return used
-
-
-def anonymous_bytes(pid):
-    """User memory that is the process's own: heap, stacks, what it has mapped without a file."""
-    for line in open(f"/proc/{pid}/status"):
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    raise StackError(f"no RssAnon of {pid}")
 
 
 def query(stack, sql):
@@ -84,6 +83,7 @@ class Bench:
     def __init__(self, stack, scale):
         self.stack, self.scale = stack, scale
         self.load_bin = stack.bin / "penstock-load"
+        self.many = []
 
     def n(self, full):
         return max(1, int(full * self.scale))
@@ -95,10 +95,32 @@ class Bench:
         c.event_type("bench", "load.ephemeral", "ephemeral")
         c.pipeline("noop", NOOP)
         self.key = c.key("bench")
+        self.warm()
+
+    def warm(self):
+        """Until edge and router know the tenant and its types."""
         for kind in ("durable", "ephemeral"):
             wait_for(f"the tenant at the router ({kind})", lambda: http(
                 "POST", self.stack.edge_url + "/v1/events",
                 {"channel": "warm", "type": f"load.{kind}", "data": 0}, self.key)[0] == 202)
+
+    def tokens(self, n, limits):
+        """Keys of n tenants that have the ephemeral type; made once."""
+        c = self.stack.control()
+
+        def make(i):
+            tenant = f"many-{i}"
+            c.tenant(tenant, limits)
+            c.event_type(tenant, "load.ephemeral", "ephemeral")
+            return c.key(tenant)
+
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            self.many += list(pool.map(make, range(len(self.many), n)))
+        for token in self.many[-8:]:
+            wait_for("the tenants at the router", lambda token=token: http(
+                "POST", self.stack.edge_url + "/v1/events",
+                {"channel": "warm", "type": "load.ephemeral", "data": 0}, token)[0] == 202)
+        return self.many[:n]
 
     def env(self):
         return {**os.environ, "PENSTOCK_EDGE_URL": self.stack.edge_url, "PENSTOCK_KEY": self.key}
@@ -166,6 +188,62 @@ class Bench:
         return {"tasks": r["completed"], "tasks /s": r["tasks_per_s"], "done p50 ms": r["done_ms"]["p50"],
                 "done p99 ms": r["done_ms"]["p99"], "PostgreSQL behind at the end s": lag, "cpu": r["cpu_s"]}
 
+    # Tenant A queues its tasks at once, tenant B asks for 20 a second and its stages take 5 ms: B's times alone and
+    # beside A. Nothing is set up for B. One worker with 8 slots.
+
+    def _slots(self, env):
+        self.stack.stop_one("worker-1")
+        self.stack.extra = env
+        self.stack.start_one("worker-1")
+        self.stack.wait_ready()
+
+    def _pipeline(self, name, stage_ms):
+        c = self.stack.control()
+        c.model(name, self.stack.modelsim_url + "/v1", model=f"sim-quick@first_token_ms={stage_ms},token_ms=0")
+        c.pipeline(name, [{"id": f"s{i}", "kind": "chat", "model": name, "input": PROMPT,
+                           **({"needs": [f"s{i - 1}"]} if i > 1 else {})} for i in range(1, 5)])
+
+    def _modest(self, key):
+        r = self.load("tasks", "--token", key, "--pipeline", "quick", "--rate", 20, "--seconds", self.n(20), "--connections", 4)
+        if r["completed"] != r["accepted"]:
+            raise StackError(f"{r['completed']} of {r['accepted']} tasks completed")
+        return r
+
+    def _neighbour(self, stage_ms):
+        """A's load, and B's times; A is at work still."""
+        c, keys = self.stack.control(), []
+        self._pipeline("quick", tasks.STAGE_MS)
+        self._pipeline("greedy", stage_ms)
+        for tenant in ("greedy", "modest"):
+            c.tenant(tenant, NO_LIMITS)
+            keys.append(c.key(tenant))
+        self._slots({"worker": {"PENSTOCK_WORKER_SLOTS": str(tasks.SLOTS)}})
+        for key in keys:
+            wait_for("a task of the tenant", lambda key=key: http(
+                "POST", self.stack.edge_url + "/v1/tasks", {"pipeline": "quick", "input": 1, "key": "warm"}, key)[0] == 202)
+        alone = self._modest(keys[1])["done_ms"]
+        crowd = self.start("tasks", "--token", keys[0], "--pipeline", "greedy", "--count", self.n(10000), "--window", 1024,
+                           "--quiet", 120)
+        if not (line := crowd.stdout.readline()).startswith('{"accepted"'):
+            raise StackError(f"penstock-load: {line}")
+        beside = self._modest(keys[1])
+        done = beside["done_ms"]
+        return crowd, {"B done p50 ms": done["p50"], "B done p99 ms": done["p99"], "B alone p50 ms": alone["p50"],
+                       "B alone p99 ms": alone["p99"], "p99 beside / alone": done["p99"] / alone["p99"], "cpu": beside["cpu_s"]}
+
+    def neighbour(self):
+        crowd, figures = self._neighbour(tasks.STAGE_MS)
+        crowd = json.loads(crowd.communicate()[0].splitlines()[-1])
+        self._slots({})
+        return {**figures, "A tasks /s": crowd["tasks_per_s"]}
+
+    def neighbour_long(self):
+        """A's tasks would take an hour: what is left of them goes with the stack, so this row is the last."""
+        crowd, figures = self._neighbour(100 * tasks.STAGE_MS)
+        crowd.kill()
+        crowd.wait()
+        return figures
+
     def durable_saturated(self):
         seconds = self.n(10)
         r = self.load("events", "--type", "load.durable", "--publishers", 16, "--subscribers", 16, "--channels", 16,
@@ -182,32 +260,30 @@ class Bench:
                 "deliver p99 ms": r["deliver_ms"]["p99"], "accepted p50 ms": r["accept_ms"]["p50"],
                 "accepted p99 ms": r["accept_ms"]["p99"], "cpu": r["cpu_s"]}
 
+    def durable_8000(self):
+        seconds = self.n(15)
+        r = self.load("events", "--type", "load.durable", "--publishers", 16, "--subscribers", 16, "--channels", 16,
+                      "--rate", 8000, "--window", 256, "--seconds", seconds, "--warmup", 2)
+        lag = self.catch_up()
+        return {"delivered /s": r["delivered_per_s"], "lost": r["lost"], "repeated": r["repeated"],
+                "deliver p50 ms": r["deliver_ms"]["p50"], "deliver p99 ms": r["deliver_ms"]["p99"],
+                "PostgreSQL behind at the end s": lag, "cpu": r["cpu_s"]}
+
     def durable_2000(self):
         return self._at_2000("durable")
 
+    def published(self):
+        """(events that took the direct road, all that the edges answered), since their start."""
+        text = "\n".join(http("GET", self.stack.url(f"admin-{n}") + "/metrics")[2]
+                         for n in self.stack.names() if n.startswith("edge"))
+        return [sum(int(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
+                for name in ("penstock_edge_direct_total", 'penstock_edge_command_seconds_count{command="publish"}')]
+
     def ephemeral_2000(self):
-        return self._at_2000("ephemeral")
-
-    def fanout(self):
-        r = self.load("fanout", "--type", "load.ephemeral", "--subscribers", 1000, "--rate", 100, "--seconds",
-                      self.n(10))
-        return {"delivered /s": r["delivered_per_s"], "lost": r["lost"], "deliver p50 ms": r["deliver_ms"]["p50"],
-                "deliver p99 ms": r["deliver_ms"]["p99"],
-                "edge CPU s per million": r["cpu_s"]["edge"] / (r["delivered"] or 1) * 1e6, "cpu": r["cpu_s"]}
-
-    def idle(self):
-        # A fresh edge: what an earlier row freed would hide what the connections take.
-        self.stack.restart("edge-1")
-        n, edge = self.n(10000), self.stack.pid("edge-1")
-        before, cpu = anonymous_bytes(edge), cpu_seconds(self.stack)
-        load = self.start("idle", "--connections", n, "--channels", n)
-        line = load.stdout.readline()
-        if not line.startswith('{"ready"'):
-            raise StackError(f"penstock-load: {line}")
-        used = anonymous_bytes(edge) - before
-        r = self.end(load, cpu)
-        return {"connections": n, "KiB a connection": used / n / 1024, "connections /s": r["connections_per_s"],
-                "cpu": r["cpu_s"]}
+        before = self.published()
+        figures = self._at_2000("ephemeral")
+        direct, all_of_them = (b - a for a, b in zip(before, self.published()))
+        return {"directly %": 100 * direct / all_of_them, **figures}
 
 
 ROWS = {
@@ -215,10 +291,11 @@ ROWS = {
     "tasks-preloaded": ("4-stage no-op tasks, queued before the workers start", Bench.tasks_saturated),
     "tasks-steady": ("4-stage no-op tasks, 1,000 under way at any time", Bench.tasks_steady),
     "durable": ("durable events, client to subscriber, saturated", Bench.durable_saturated),
+    "durable-8000": ("durable events at 8,000/s", Bench.durable_8000),
     "durable-2000": ("durable events at 2,000/s", Bench.durable_2000),
     "ephemeral-2000": ("ephemeral events at 2,000/s", Bench.ephemeral_2000),
-    "fanout": ("1 channel, 1,000 subscribers, 100 ephemeral messages/s", Bench.fanout),
-    "idle": ("idle subscribed connections, a channel each", Bench.idle),
+    "neighbour": ("tenant A queues 10,000 tasks at once, B asks for 20/s; stages of 5 ms, 8 at once", Bench.neighbour),
+    "neighbour-long": ("the same, A's stages take 500 ms", Bench.neighbour_long),
 }
 
 
@@ -252,13 +329,20 @@ def machine():
             f"{platform.release()}, load average before {os.getloadavg()[0]:.2f}")
 
 
-def write(path, text):
-    begin, end = "<!-- measured -->\n", "<!-- /measured -->"
+def write(path, mark, text):
+    begin, end = f"<!-- {mark} -->\n", f"<!-- /{mark} -->"
     old = path.read_text()
     head, _, rest = old.partition(begin)
     if not rest:
         raise StackError(f"{path} has no place for the figures")
     path.write_text(head + begin + text + "\n" + end + rest.partition(end)[2])
+
+
+# Of each suite: its rows, the mark of its place in the README, and its table.
+SUITES = {"stack": (ROWS, "measured", table),
+          "fanout": (fanout.ROWS, "fanout", lambda rows: fanout.table(rows, show)),
+          "tasks": (tasks.ROWS, "tasks", lambda rows: tasks.table(rows, show))}
+SUBJECTS = {"stack": lambda bench, folder: bench, "fanout": fanout.Fanout, "tasks": tasks.Tasks}
 
 
 def measure(args, names):
@@ -273,8 +357,9 @@ def measure(args, names):
                 stack.start()
                 bench = Bench(stack, args.scale)
                 bench.provision()
+                subject = SUBJECTS[args.suite](bench, folder)
                 for name in names:
-                    runs[name].append(ROWS[name][1](bench))
+                    runs[name].append(SUITES[args.suite][0][name][1](subject))
                     bench.catch_up()
                     print(f"run {i + 1}: {name}: {json.dumps(runs[name][-1])}", file=sys.stderr, flush=True)
             finally:
@@ -286,7 +371,10 @@ def measure(args, names):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="measures Penstock on this machine", epilog="rows: " + ", ".join(ROWS))
+    parser = argparse.ArgumentParser(description="measures Penstock on this machine", epilog="rows: " + "; ".join(
+        f"{suite}: {', '.join(s[0])}" for suite, s in SUITES.items()))
+    parser.add_argument("suite", nargs="?", choices=SUITES, default="stack", help="stack: Penstock alone (default); "
+                        "fanout: its edge beside nginx with nchan and nats-server; tasks: its tasks beside BullMQ and graphile-worker")
     parser.add_argument("--bin", default=str(ROOT / "build/release/bin"))
     parser.add_argument("--only", default="", help="rows, or beginnings of their names, comma separated")
     parser.add_argument("--runs", type=int, default=1, help="medians of so many runs (1)")
@@ -296,22 +384,34 @@ def main():
     parser.add_argument("--write", action="store_true", help="puts the table into bench/README.md")
     args = parser.parse_args()
     wanted = [w for w in args.only.split(",") if w]
-    names = [n for n in ROWS if not wanted or any(n.startswith(w) for w in wanted)]
+    rows, mark, make_table = SUITES[args.suite]
+    names = [n for n in rows if not wanted or any(n.startswith(w) for w in wanted)]
     if not names:
-        parser.error(f"no such row; there are {', '.join(ROWS)}")
+        parser.error(f"no such row; there are {', '.join(rows)}")
     where = machine()
+    if args.suite == "fanout":
+        absent = [p.name for p in peers.PEERS if not p.there()]
+        if absent:
+            print(f"bench: {', '.join(absent)} not installed (apt-get install libnginx-mod-nchan nats-server)", file=sys.stderr)
+            return 1
+        where += "; " + ", ".join(p.version() for p in peers.PEERS)
+    if args.suite == "tasks":
+        if tasks.absent():
+            print(f"bench: {', '.join(tasks.absent())} not installed", file=sys.stderr)
+            return 1
+        where += "; " + ", ".join(tasks.versions())
     try:
         figures = measure(args, names)
     except StackError as e:
         print(f"bench: {e}", file=sys.stderr)
         return 1
     runs = f"medians of {args.runs} runs" if args.runs > 1 else "one run"
-    text = f"{where}; {runs}{'' if args.scale == 1 else f', scale {args.scale:g}'}.\n\n{table(figures)}"
+    text = f"{where}; {runs}{'' if args.scale == 1 else f', scale {args.scale:g}'}.\n\n{make_table(figures)}"
     print(text)
     if args.json:
         pathlib.Path(args.json).write_text(json.dumps({"machine": where, "runs": args.runs, "figures": figures}, indent=1))
     if args.write:
-        write(ROOT / "bench/README.md", text)
+        write(ROOT / "bench/README.md", mark, text)
     return 0
 
 

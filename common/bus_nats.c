@@ -79,7 +79,7 @@ void core_release(struct core *core)
 
 /* --- from cnats' delivery thread to the loop ------------------------------------------------- */
 
-/* Under core->mu. */
+/* Any thread. */
 static void wake(struct core *core)
 {
 	ssize_t n = write(core->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
@@ -293,13 +293,16 @@ static void nbus_unsubscribe(struct bus_sub *sub)
 }
 
 /* Time enough for what is under way; who asked for it unsubscribes when he has waited enough. */
-static void nbus_drain(struct bus_sub *base)
+void nsub_drain(struct nsub *sub)
 {
-	struct nsub *sub = (struct nsub *)(void *)base;
-
 	if (!sub->draining && sub->ns)
 		natsSubscription_DrainTimeout(sub->ns, DRAIN_MS);
 	sub->draining = true;
+}
+
+static void nbus_drain(struct bus_sub *base)
+{
+	nsub_drain((struct nsub *)(void *)base);
 }
 
 static void deliver(struct nbus *bus, const struct inbound *in)
@@ -346,9 +349,13 @@ static natsStatus ev_write(void *data, bool add)
 	struct nconn *conn = data;
 
 	conn->want_write = add;
-	/* The hook at the end of the turn does it; the timer is for calls from outside of a turn.
-	 */
-	if (add && conn->bus && !timer_armed(&conn->bus->write_timer))
+	if (!add || !conn->core)
+		return NATS_OK;
+	/* The hook at the end of the turn does it; the timer is for calls from outside of a turn,
+	 * the wake-up for those from a thread of cnats (nbus_drain()). */
+	if (!pthread_equal(pthread_self(), conn->loop_thread))
+		wake(conn->core);
+	else if (conn->bus && !timer_armed(&conn->bus->write_timer))
 		timer_set(conn->bus->loop, &conn->bus->write_timer, 0);
 	return NATS_OK;
 }
@@ -470,6 +477,7 @@ static bool dial_sleep(struct core *core, int64_t ms)
 struct dial {
 	struct core *core;
 	char *url, *name;
+	bool no_echo;
 	int64_t delay_ms;
 	struct rng rng;
 };
@@ -482,6 +490,8 @@ static struct nconn *dial_once(struct dial *d, bool log)
 
 	conn->fd = -1;
 	s = options_for(&o, d->url, d->name, conn);
+	if (s == NATS_OK && d->no_echo)
+		s = natsOptions_SetNoEcho(o, true);
 	if (s == NATS_OK)
 		s = natsConnection_Connect(&conn->nc, o);
 	natsOptions_Destroy(o);
@@ -531,6 +541,7 @@ static int dial_start(struct nbus *bus, int64_t delay_ms, struct error *err)
 	d->core = bus->core;
 	d->url = xstrdup(bus->url);
 	d->name = xstrdup(bus->name);
+	d->no_echo = bus->no_echo;
 	d->delay_ms = delay_ms;
 	rng_seed(&d->rng, rng_next(&bus->rng));
 	core_retain(bus->core);
@@ -646,6 +657,8 @@ static void take_fresh(struct nbus *bus, struct nconn *conn)
 {
 	dial_join(bus);
 	conn->bus = bus;
+	conn->loop_thread = pthread_self();
+	conn->core = bus->core;
 	bus->conn = conn;
 	conn->io.fd = conn->fd;
 	conn->io.events = EPOLLIN;
@@ -973,6 +986,7 @@ struct bus *bus_nats_open(struct loop *loop, const struct bus_nats_conf *conf, s
 	bus->core->bus = bus;
 	bus->url = xstrdup(conf->url);
 	bus->name = xstrdup(conf->name ? conf->name : "penstock");
+	bus->no_echo = conf->no_echo;
 	bus->subs_free = NIL;
 	rng_seed_os(&bus->rng);
 	metrics_init(bus, conf->metrics);

@@ -20,6 +20,7 @@ struct bus_nats_conf {
 	const char *url;         /* nats://127.0.0.1:4222[,nats://…] */
 	const char *name;        /* shown in the server's connection list */
 	struct metrics *metrics; /* NULL: not counted */
+	bool no_echo;            /* what it publishes does not come to its own subscriptions */
 };
 
 /* Never waits for the server: see bus_connected(). NULL on a bad URL or lack of resources. */

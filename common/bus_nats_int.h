@@ -50,8 +50,12 @@ struct nconn {
 	int fd; /* a dup: cnats closes its own whenever it likes, and this one stays ours to
 		   unregister */
 	struct loop_io io;
-	struct nbus *bus; /* NULL until the loop has taken it */
-	bool dead, want_write, blocked;
+	struct nbus *bus;      /* NULL until the loop has taken it */
+	struct core *core;     /* likewise; set once */
+	pthread_t loop_thread; /* whose loop that is; valid with core */
+	/* cnats drains a subscription in a thread of its own, which may write and close as well. */
+	_Atomic bool dead, want_write;
+	bool blocked;
 	bool io_added;
 };
 
@@ -103,6 +107,7 @@ struct nbus {
 	struct loop *loop;
 	struct core *core;
 	char *url, *name, *inbox;
+	bool no_echo;
 	struct rng rng;
 	struct nconn *conn; /* NULL while dialling */
 	bool connected;
@@ -158,6 +163,8 @@ bool subject_ok(const char *subject, bool wildcards);
 struct nsub *nsub_open(struct nbus *bus, const char *subject, const char *queue, raw_fn *raw,
 		       void *arg);
 void nsub_close(struct nsub *sub);
+/* Nothing new is wanted; what is on its way still comes, for a while. */
+void nsub_drain(struct nsub *sub);
 /* At most once; false: not sent. */
 /* False: not connected, or too much is unsent (counted). */
 bool nbus_sendable(struct nbus *bus, size_t len);

@@ -358,6 +358,8 @@ void watches_lost(struct nbus *bus)
 
 void watches_free(struct nbus *bus)
 {
-	while (bus->watches)
-		nbus_watch_free((struct bus_watch *)(void *)bus->watches);
+	for (struct nwatch *w = bus->watches, *next; w; w = next) {
+		next = w->next;
+		nbus_watch_free((struct bus_watch *)(void *)w);
+	}
 }

@@ -1,8 +1,9 @@
 /* Pull consumers and their claims: $JS.API.CONSUMER.*.
  *
- * Credit is kept on the server as open pull requests. When credit is taken back (want lowered,
- * close) an open request cannot be recalled; what it still brings is given back with a nak, to be
- * delivered to somebody else. */
+ * Credit is kept on the server as open pull requests. When credit is taken back (want lowered) an
+ * open request cannot be recalled; what it still brings is given back with a nak, to be delivered
+ * to somebody else. On close nobody listens for its answers any more: nats-server passes such
+ * requests over, so what is given back from then on does not come to us again. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -350,9 +351,13 @@ void nbus_consumer_close(struct bus_consumer *consumer)
 
 	c->closed = true;
 	c->credit = 0;
-	/* Stay until the open requests are over, to give back what they bring. */
-	if (c->open == 0 || !c->bus->connected)
+	if (c->open == 0 || !c->bus->connected) {
 		consumer_unlink(c);
+		return;
+	}
+	/* Stay to give back what is on its way. */
+	nsub_drain(c->inbox);
+	timer_set(c->bus->loop, &c->timer, PULL_GRACE_US);
 }
 
 void consumers_connected(struct nbus *bus)

@@ -1,6 +1,7 @@
 #include "common/catalog.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #define XXH_STATIC_LINKING_ONLY
@@ -316,11 +317,26 @@ const struct api_key *catalog_key(const struct catalog *c, const char *id)
 	return d ? &d->u.key : NULL;
 }
 
+const struct signing_key *catalog_signing(const struct catalog *c, const char *tenant,
+					  const char *id)
+{
+	const struct catalog_doc *d = look(c, "signing", tenant, id);
+
+	return d ? &d->u.signing : NULL;
+}
+
 const struct event_type *catalog_type(const struct catalog *c, const char *tenant, const char *type)
 {
 	const struct catalog_doc *d = look(c, "type", tenant, type);
 
 	return d ? &d->u.type : NULL;
+}
+
+const struct hook *catalog_hook(const struct catalog *c, const char *id)
+{
+	const struct catalog_doc *d = look(c, "hook", id, NULL);
+
+	return d ? &d->u.hook : NULL;
 }
 
 const struct model *catalog_model(const struct catalog *c, const char *name)
@@ -345,9 +361,42 @@ const struct pipeline *catalog_pipeline(const struct catalog *c, const char *nam
 	return d ? &d->u.pipeline : NULL;
 }
 
+const struct edge_drains *catalog_edge(const struct catalog *c, const char *id)
+{
+	const struct catalog_doc *d = look(c, "edge", id, NULL);
+
+	return d ? &d->u.edge : NULL;
+}
+
 void catalog_each_tenant(const struct catalog *c, void (*fn)(void *arg, const struct tenant *t),
 			 void *arg)
 {
 	for (const struct catalog_doc *d = c->tenants; d; d = d->next)
 		fn(arg, &d->u.tenant);
+}
+
+void catalog_each_model(const struct catalog *c, void (*fn)(void *arg, const struct model *m),
+			void *arg)
+{
+	for (size_t i = 0; i < c->cap; i++)
+		if (c->slots[i] && c->slots[i]->kind == DOC_MODEL)
+			fn(arg, &c->slots[i]->u.model);
+}
+
+/* Drafts and withdrawn versions cannot be sent; a deprecated one still can. */
+static bool version_open(const struct event_type *type, unsigned version)
+{
+	char key[16];
+	const char *state;
+
+	snprintf(key, sizeof(key), "%u", version);
+	state = json_string_value(json_object_get(json_object_get(type->versions, key), "state"));
+	return state && (!strcmp(state, "active") || !strcmp(state, "deprecated"));
+}
+
+unsigned event_type_version(const struct event_type *type, unsigned version)
+{
+	if (!version || version == type->latest)
+		return type->latest;
+	return version_open(type, version) ? version : 0;
 }

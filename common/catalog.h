@@ -1,4 +1,5 @@
-/* The configuration as every service sees it: tenants, keys, event types, models, pipelines.
+/* The configuration as every service sees it: tenants, keys, signing keys, event types, models,
+ * pipelines.
  *
  * Built from the bucket pen_config by watch (the documents are in docs/internals.md), so a service
  * starts and runs while PostgreSQL and the control-plane are down. A document that does not parse
@@ -10,6 +11,8 @@
 #include <jansson.h>
 
 #include "common/bus.h"
+#include "common/permit.h"
+#include "common/signing.h"
 
 enum event_class { CLASS_EPHEMERAL, CLASS_STREAM, CLASS_DURABLE };
 enum limit_mode { LIMIT_ENFORCE, LIMIT_SHADOW };
@@ -25,7 +28,8 @@ struct tenant_limits {
 struct tenant {
 	const char *id, *name, *region;
 	bool active, synthetic;
-	int64_t weight; /* share of the workers against other tenants, from 1 */
+	int64_t weight;        /* share of the workers against other tenants, from 1 */
+	const json_t *origins; /* texts: the web pages that may connect; NULL: all */
 	struct tenant_limits limits;
 };
 
@@ -33,10 +37,20 @@ enum scope { SCOPE_PUBLISH = 1, SCOPE_SUBSCRIBE = 2, SCOPE_TASK = 4 };
 
 struct api_key {
 	const char *id, *tenant;
-	const char *hash;   /* hex SHA-256 of the secret */
-	unsigned scopes;    /* enum scope */
+	const char *hash;      /* hex SHA-256 of the secret */
+	unsigned scopes;       /* enum scope */
+	int64_t expires_us;    /* 0: never */
+	struct permit *permit; /* NULL: all that the scopes allow; permit_ref() to keep it */
+	bool active;
+};
+
+/* What a tenant's JSON Web Tokens are signed with. */
+struct signing_key {
+	const char *id, *tenant;
+	enum sign_alg alg;
 	int64_t expires_us; /* 0: never */
 	bool active;
+	struct verifier *verifier; /* NULL unless active */
 };
 
 struct event_type {
@@ -47,17 +61,48 @@ struct event_type {
 };
 
 struct model {
-	const char *name, *kind; /* openai, http */
+	const char *name, *kind; /* openai, anthropic, http */
 	const char *url, *model, *secret_env;
 	int64_t rpm, tpm, concurrent; /* 0: no limit of that kind */
+	/* What all workers together may do while nobody grants leases; -1: lease_terms.h decides.
+	 */
+	int64_t safe_rpm, safe_tpm, safe_concurrent;
 	int64_t timeout_ms, first_token_timeout_ms;
 	const json_t *fallbacks;
+	uint64_t route; /* a digest of who is called and as whom: kind, url, model, secret_env */
 };
 
 struct pipeline {
 	const char *name;
 	unsigned version;
-	const json_t *doc; /* {"stages": […], "output": "jq", "triggers": …} */
+	const json_t *doc;     /* {"stages": […], "output": "jq", "triggers": …} */
+	bool batch;            /* its tasks belong to the pool for work that nobody waits for */
+	int64_t answer_tokens; /* as in pipeline.h */
+	unsigned model_calls;
+};
+
+/* An inbound hook: what its sender signs, and the pipeline that its calls start. */
+struct hook {
+	const char *id, *tenant, *pipeline;
+	const char *secret; /* common/webhook.h */
+	/* While it is changed: the one before, good until then; NULL: none. */
+	const char *previous;
+	int64_t previous_until_ms; /* UTC */
+	int32_t priority;
+};
+
+/* How an edge is drained: over spread_ms its clients are told to go, each is closed notice_ms after
+ * it was told. -1: as the edge itself is set. */
+struct drain_times {
+	int64_t notice_ms, spread_ms;
+};
+
+/* What the operators want of an edge. */
+struct edge_drains {
+	const char *id;
+	bool drained; /* for everybody */
+	struct drain_times times;
+	const json_t *tenants; /* drained for these alone: {"acme": {…}}; may be NULL */
 };
 
 struct catalog;
@@ -73,14 +118,26 @@ bool catalog_ready(const struct catalog *c);
 /* All return NULL for what is not there. */
 const struct tenant *catalog_tenant(const struct catalog *c, const char *id);
 const struct api_key *catalog_key(const struct catalog *c, const char *id);
+const struct signing_key *catalog_signing(const struct catalog *c, const char *tenant,
+					  const char *id);
 const struct event_type *catalog_type(const struct catalog *c, const char *tenant,
 				      const char *type);
 const struct model *catalog_model(const struct catalog *c, const char *name);
 /* version 0: the newest. */
 const struct pipeline *catalog_pipeline(const struct catalog *c, const char *name,
 					unsigned version);
+const struct hook *catalog_hook(const struct catalog *c, const char *id);
+const struct edge_drains *catalog_edge(const struct catalog *c, const char *id);
+/* The edge is drained for this tenant alone; times may be NULL. */
+bool edge_drains_tenant(const struct edge_drains *e, const char *tenant, struct drain_times *times);
+/* The version to be sent where `version` was asked for (0: the newest): only what is active or
+ * deprecated can be. 0: there is no such one. */
+unsigned event_type_version(const struct event_type *type, unsigned version);
 void catalog_each_tenant(const struct catalog *c, void (*fn)(void *arg, const struct tenant *t),
 			 void *arg);
+
+void catalog_each_model(const struct catalog *c, void (*fn)(void *arg, const struct model *m),
+			void *arg);
 
 /* For tests and the simulation: a catalog without a bus, fed by hand with the same documents.
  * data NULL deletes. -1 for a document that is refused. */

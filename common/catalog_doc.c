@@ -10,19 +10,19 @@
 #include "common/names.h"
 #include "common/pipeline.h"
 #include "common/strbuf.h"
+#include "common/webhook.h"
 
-#define NUMBER_MAX ((int64_t)1 << 53) /* what every JSON reader can hold */
+#define NUMBER_MAX   ((int64_t)1 << 53) /* what every JSON reader can hold */
+#define DRAIN_MAX_MS ((int64_t)24 * 3600 * 1000)
 
 enum doc_kind catalog_doc_kind(const char *key)
 {
 	static const struct {
 		const char *prefix;
 		enum doc_kind kind;
-	} kinds[] = {{"tenant.", DOC_TENANT},
-		     {"key.", DOC_KEY},
-		     {"type.", DOC_TYPE},
-		     {"model.", DOC_MODEL},
-		     {"pipeline.", DOC_PIPELINE}};
+	} kinds[] = {{"tenant.", DOC_TENANT}, {"key.", DOC_KEY},     {"signing.", DOC_SIGNING},
+		     {"type.", DOC_TYPE},     {"model.", DOC_MODEL}, {"pipeline.", DOC_PIPELINE},
+		     {"edge.", DOC_EDGE},     {"hook.", DOC_HOOK}};
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (!strncmp(key, kinds[i].prefix, strlen(kinds[i].prefix)))
@@ -93,6 +93,21 @@ static int parse_limits(const json_t *doc, struct tenant_limits *l, struct error
 	return 0;
 }
 
+static int parse_origins(const json_t *list, struct error *err)
+{
+	const json_t *item;
+	size_t i;
+
+	if (list && !json_is_array(list))
+		return bad(err, "origins: not an array");
+	json_array_foreach((json_t *)list, i, item)
+	{
+		if (!json_is_string(item))
+			return bad(err, "origins: not a text");
+	}
+	return 0;
+}
+
 static int parse_tenant(struct catalog_doc *d, const char *name, struct error *err)
 {
 	static const char *const states[] = {"active", "suspended", NULL};
@@ -107,8 +122,10 @@ static int parse_tenant(struct catalog_doc *d, const char *name, struct error *e
 	    get_word(d->json, "status", states, &state, err) ||
 	    get_word(d->json, "class", classes, &class, err) ||
 	    json_get_int(d->json, "weight", false, 1, 1000000, &t->weight, err) ||
-	    parse_limits(d->json, &t->limits, err))
+	    parse_limits(d->json, &t->limits, err) ||
+	    parse_origins(json_object_get(d->json, "origins"), err))
 		return -1;
+	t->origins = json_object_get(d->json, "origins");
 	if (strcmp(t->id, name) != 0)
 		return bad(err, "id is not the key's");
 	t->name = t->name ? t->name : t->id;
@@ -188,11 +205,19 @@ static int parse_scopes(const json_t *list, unsigned *out, struct error *err)
 	return 0;
 }
 
+static int parse_expiry(const json_t *doc, int64_t *us, struct error *err)
+{
+	const json_t *expires = json_object_get(doc, "expires_at");
+
+	if (expires && (!json_is_string(expires) || parse_time(json_string_value(expires), us)))
+		return bad(err, "expires_at: not a time");
+	return 0;
+}
+
 static int parse_key(struct catalog_doc *d, const char *name, struct error *err)
 {
 	static const char *const states[] = {"active", "revoked", NULL};
 	struct api_key *k = &d->u.key;
-	const json_t *expires = json_object_get(d->json, "expires_at");
 	int state;
 
 	if (get_name(d->json, "id", &k->id, err) || get_name(d->json, "tenant", &k->tenant, err) ||
@@ -204,10 +229,43 @@ static int parse_key(struct catalog_doc *d, const char *name, struct error *err)
 		return bad(err, "id is not the key's");
 	if (strlen(k->hash) != 64 || strspn(k->hash, "0123456789abcdef") != 64)
 		return bad(err, "hash: not a SHA-256 in hex");
-	if (expires &&
-	    (!json_is_string(expires) || parse_time(json_string_value(expires), &k->expires_us)))
-		return bad(err, "expires_at: not a time");
 	k->active = state == 0;
+	return parse_expiry(d->json, &k->expires_us, err) ||
+	       permit_of_key(d->json, &k->permit, err);
+}
+
+/* "<tenant>.<id>" is what stands behind the first dot of the key. */
+static bool is_pair(const char *pair, const char *tenant, const char *id)
+{
+	size_t n = strlen(tenant);
+
+	return !strncmp(pair, tenant, n) && pair[n] == '.' && !strcmp(pair + n + 1, id);
+}
+
+/* A revoked one has no material any more. */
+static int parse_signing(struct catalog_doc *d, const char *name, struct error *err)
+{
+	static const char *const states[] = {"active", "revoked", NULL};
+	struct signing_key *k = &d->u.signing;
+	const char *alg, *material;
+	int state;
+
+	if (get_name(d->json, "id", &k->id, err) || get_name(d->json, "tenant", &k->tenant, err) ||
+	    json_get_text(d->json, "alg", true, &alg, err) ||
+	    get_word(d->json, "status", states, &state, err) ||
+	    parse_expiry(d->json, &k->expires_us, err))
+		return -1;
+	if (!is_pair(name, k->tenant, k->id))
+		return bad(err, "tenant and id are not the key's");
+	if (!sign_alg_parse(alg, &k->alg))
+		return bad(err, "alg: unknown word");
+	k->active = state == 0;
+	if (!k->active)
+		return 0;
+	if (json_get_text(d->json, k->alg == SIGN_HS256 ? "secret" : "public_key", true, &material,
+			  err))
+		return -1;
+	k->verifier = verifier_new(k->alg, material);
 	return 0;
 }
 
@@ -261,8 +319,7 @@ static int parse_type(struct catalog_doc *d, const char *name, struct error *err
 	    get_word(d->json, "class", classes, &class, err) ||
 	    json_get_int(d->json, "latest", false, 0, 999999999, &latest, err))
 		return -1;
-	if (strncmp(name, t->tenant, strlen(t->tenant)) != 0 || name[strlen(t->tenant)] != '.' ||
-	    strcmp(name + strlen(t->tenant) + 1, t->type) != 0)
+	if (!is_pair(name, t->tenant, t->type))
 		return bad(err, "tenant and type are not the key's");
 	if (!name_valid_channel(t->type))
 		return bad(err, "type: not a name");
@@ -273,11 +330,23 @@ static int parse_type(struct catalog_doc *d, const char *name, struct error *err
 	return parse_versions(t, latest, err);
 }
 
+static uint64_t route_digest(const struct model *m)
+{
+	const char *const parts[] = {m->kind, m->url, m->model, m->secret_env};
+	uint64_t digest = 0;
+
+	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
+		digest = XXH3_64bits_withSeed(parts[i] ? parts[i] : "",
+					      parts[i] ? strlen(parts[i]) : 0, digest + i + 1);
+	return digest;
+}
+
 static int parse_model(struct catalog_doc *d, const char *name, struct error *err)
 {
-	static const char *const kinds[] = {"openai", "http", NULL};
+	static const char *const kinds[] = {"openai", "anthropic", "http", NULL};
 	struct model *m = &d->u.model;
 	const json_t *limits = json_object_get(d->json, "limits"), *item;
+	const json_t *safe = json_object_get(d->json, "safe_capacity");
 	json_t *fallbacks = json_object_get(d->json, "fallbacks");
 	int kind;
 	size_t i;
@@ -288,8 +357,11 @@ static int parse_model(struct catalog_doc *d, const char *name, struct error *er
 		fallbacks = json_array();
 		json_object_set_new(d->json, "fallbacks", fallbacks);
 	}
+	m->safe_rpm = m->safe_tpm = m->safe_concurrent = -1;
 	if (limits && !json_is_object(limits))
 		return bad(err, "limits: not an object");
+	if (safe && !json_is_object(safe))
+		return bad(err, "safe_capacity: not an object");
 	if (get_name(d->json, "name", &m->name, err) ||
 	    get_word(d->json, "kind", kinds, &kind, err) ||
 	    json_get_text(d->json, "url", true, &m->url, err) ||
@@ -304,6 +376,11 @@ static int parse_model(struct catalog_doc *d, const char *name, struct error *er
 	     json_get_int(limits, "tpm", false, 0, NUMBER_MAX, &m->tpm, err) ||
 	     json_get_int(limits, "concurrent", false, 0, NUMBER_MAX, &m->concurrent, err)))
 		return -1;
+	if (safe &&
+	    (json_get_int(safe, "rpm", false, 0, NUMBER_MAX, &m->safe_rpm, err) ||
+	     json_get_int(safe, "tpm", false, 0, NUMBER_MAX, &m->safe_tpm, err) ||
+	     json_get_int(safe, "concurrent", false, 0, NUMBER_MAX, &m->safe_concurrent, err)))
+		return -1;
 	if (strcmp(m->name, name) != 0)
 		return bad(err, "name is not the key's");
 	if (strncmp(m->url, "http://", 7) != 0 && strncmp(m->url, "https://", 8) != 0)
@@ -317,6 +394,7 @@ static int parse_model(struct catalog_doc *d, const char *name, struct error *er
 	}
 	m->kind = kinds[kind];
 	m->fallbacks = fallbacks;
+	m->route = route_digest(m);
 	return 0;
 }
 
@@ -338,9 +416,79 @@ static int parse_pipeline(struct catalog_doc *d, const char *name, struct error 
 	spec = pipeline_parse(d->json, err);
 	if (!spec)
 		return -1;
+	p->batch = spec->batch;
+	p->answer_tokens = spec->answer_tokens;
+	p->model_calls = spec->model_calls;
 	pipeline_unref(spec);
 	p->version = (unsigned)version;
 	p->doc = d->json;
+	return 0;
+}
+
+static int parse_times(const json_t *obj, struct drain_times *t, struct error *err)
+{
+	*t = (struct drain_times){-1, -1};
+	if (json_get_int(obj, "deadline_ms", false, 0, DRAIN_MAX_MS, &t->notice_ms, err) ||
+	    json_get_int(obj, "spread_ms", false, 0, DRAIN_MAX_MS, &t->spread_ms, err))
+		return -1;
+	return 0;
+}
+
+static int parse_edge(struct catalog_doc *d, const char *name, struct error *err)
+{
+	struct edge_drains *e = &d->u.edge;
+	struct drain_times times;
+	const char *tenant;
+	json_t *item;
+
+	if (json_get_text(d->json, "id", true, &e->id, err) ||
+	    json_get_bool(d->json, "drained", &e->drained, err) ||
+	    parse_times(d->json, &e->times, err))
+		return -1;
+	if (strcmp(e->id, name) != 0)
+		return bad(err, "id is not the key's");
+	e->tenants = json_object_get(d->json, "tenants");
+	if (e->tenants && !json_is_object(e->tenants))
+		return bad(err, "tenants: not an object");
+	json_object_foreach((json_t *)e->tenants, tenant, item)
+	{
+		if (!name_valid_tenant(tenant) || !json_is_object(item))
+			return bad(err, "tenants: not names with objects");
+		if (parse_times(item, &times, err))
+			return -1;
+	}
+	return 0;
+}
+
+bool edge_drains_tenant(const struct edge_drains *e, const char *tenant, struct drain_times *times)
+{
+	const json_t *item = e ? json_object_get(e->tenants, tenant) : NULL;
+	struct error err;
+
+	if (!item)
+		return false;
+	/* It was read once before, so it can be read. */
+	return !times || parse_times(item, times, &err) == 0;
+}
+
+static int parse_hook(struct catalog_doc *d, const char *name, struct error *err)
+{
+	struct hook *h = &d->u.hook;
+	int64_t priority = 0;
+
+	if (get_name(d->json, "id", &h->id, err) || get_name(d->json, "tenant", &h->tenant, err) ||
+	    get_name(d->json, "pipeline", &h->pipeline, err) ||
+	    json_get_text(d->json, "secret", true, &h->secret, err) ||
+	    json_get_text(d->json, "previous_secret", false, &h->previous, err) ||
+	    json_get_int(d->json, "previous_until", false, 0, INT64_MAX, &h->previous_until_ms,
+			 err) ||
+	    json_get_int(d->json, "priority", false, -100, 100, &priority, err))
+		return -1;
+	if (strcmp(h->id, name) != 0)
+		return bad(err, "id is not the key's");
+	if (!webhook_secret_valid(h->secret) || (h->previous && !webhook_secret_valid(h->previous)))
+		return bad(err, "secret: is none of a webhook");
+	h->priority = (int32_t)priority;
 	return 0;
 }
 
@@ -353,12 +501,18 @@ static int parse_as(struct catalog_doc *d, struct error *err)
 		return parse_tenant(d, name, err);
 	case DOC_KEY:
 		return parse_key(d, name, err);
+	case DOC_SIGNING:
+		return parse_signing(d, name, err);
 	case DOC_TYPE:
 		return parse_type(d, name, err);
 	case DOC_MODEL:
 		return parse_model(d, name, err);
 	case DOC_PIPELINE:
 		return parse_pipeline(d, name, err);
+	case DOC_EDGE:
+		return parse_edge(d, name, err);
+	case DOC_HOOK:
+		return parse_hook(d, name, err);
 	default:
 		return bad(err, "unknown kind of document");
 	}
@@ -416,6 +570,10 @@ void catalog_doc_free(struct catalog_doc *d)
 {
 	if (!d)
 		return;
+	if (d->kind == DOC_KEY)
+		permit_unref(d->u.key.permit);
+	else if (d->kind == DOC_SIGNING)
+		verifier_free(d->u.signing.verifier);
 	json_decref(d->json);
 	free(d->key);
 	free(d);

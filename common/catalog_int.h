@@ -6,7 +6,18 @@
 
 #define CATALOG_KEY_MAX 256
 
-enum doc_kind { DOC_UNKNOWN, DOC_TENANT, DOC_KEY, DOC_TYPE, DOC_MODEL, DOC_PIPELINE, DOC_HEAD };
+enum doc_kind {
+	DOC_UNKNOWN,
+	DOC_TENANT,
+	DOC_KEY,
+	DOC_SIGNING,
+	DOC_TYPE,
+	DOC_MODEL,
+	DOC_PIPELINE,
+	DOC_EDGE,
+	DOC_HOOK,
+	DOC_HEAD,
+};
 
 struct catalog_doc {
 	enum doc_kind kind;
@@ -18,9 +29,12 @@ struct catalog_doc {
 	union {
 		struct tenant tenant;
 		struct api_key key;
+		struct signing_key signing;
 		struct event_type type;
 		struct model model;
 		struct pipeline pipeline;
+		struct edge_drains edge;
+		struct hook hook;
 	} u;
 };
 

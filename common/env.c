@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/names.h"
 #include "common/strbuf.h"
 
 #ifndef PENSTOCK_VERSION /* the build sets it */
@@ -199,6 +200,14 @@ int env_main(int argc, char **argv, const char *service, const char *purpose, co
 	}
 	if (log_level_parse(common->log_level, &level)) {
 		fprintf(stderr, "%s: PENSTOCK_LOG_LEVEL: not debug, info, warn or error\n",
+			program);
+		env_done(table, n, config);
+		return -1;
+	}
+	/* It becomes a part of the key of a bucket. */
+	if (common->instance[0] &&
+	    (!name_valid_channel(common->instance) || strchr(common->instance, ':'))) {
+		fprintf(stderr, "%s: PENSTOCK_INSTANCE: letters, digits, _ - and . only\n",
 			program);
 		env_done(table, n, config);
 		return -1;

@@ -46,6 +46,7 @@ struct env_common {
 	int64_t admin_port; /* PENSTOCK_ADMIN_PORT, 0: any */
 	int64_t parts;      /* PENSTOCK_PARTS, 16 */
 	int64_t replicas;   /* PENSTOCK_STREAM_REPLICAS, 1 */
+	int64_t dedupe_ms;  /* PENSTOCK_STREAM_DEDUPE_MS, ten minutes */
 };
 
 /* clang-format off */
@@ -62,14 +63,21 @@ struct env_common {
 	        "port of /livez, /readyz, /metrics; 0: any, logged at start", false},                  \
 	    {"PENSTOCK_PARTS", ENV_INT, offsetof(conf, m.parts), "16", 1, 1024,                        \
 	        "partitions; the same in all services, fixed for a cluster's life", false},            \
+	    {"PENSTOCK_STREAM_DEDUPE_MS", ENV_INT, offsetof(conf, m.dedupe_ms), "600000", 100, 86400000, \
+	        "ms that the broker knows a key for; the same in all services", false},                \
 	{                                                                                              \
 		"PENSTOCK_STREAM_REPLICAS", ENV_INT, offsetof(conf, m.replicas), "1", 1, 5,            \
 		    "replicas of each JetStream stream", false                                         \
 	}
 /* clang-format on */
 
+/* The exit status of a service that its settings, or what they name, do not let start: an operator
+ * has to change something first. 1 is for one that had to give up while it ran. */
+#define CANNOT_START 2
+
 /* The start of every main(): handles --help and --version (returns 1: exit 0), loads the table,
- * fills in the instance, starts the logger; -1 after having printed the error (exit 2). */
+ * fills in the instance, starts the logger; -1 after having printed the error (exit CANNOT_START).
+ */
 int env_main(int argc, char **argv, const char *service, const char *purpose, const char *prefix,
 	     const struct env_setting *table, size_t n, void *config,
 	     struct env_common *common) MUST_CHECK;

@@ -11,6 +11,8 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
+#include "common/base64url.h"
+
 static const char hex_digit[] = "0123456789abcdef";
 
 static void put_hex(char *to, const uint8_t *bytes, size_t n)
@@ -128,26 +130,16 @@ static void fill_random(uint8_t *to, size_t n)
 
 void secret_random(size_t n, char *out)
 {
-	static const char alphabet[] =
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-	uint8_t block[3];
+	uint8_t block[48];
 
-	for (; n; out += 4) {
-		size_t take = n < 3 ? n : 3;
-
-		memset(block, 0, sizeof(block));
-		fill_random(block, take);
-		out[0] = alphabet[block[0] >> 2];
-		out[1] = alphabet[(block[0] & 3) << 4 | block[1] >> 4];
-		out[2] = alphabet[(block[1] & 15) << 2 | block[2] >> 6];
-		out[3] = alphabet[block[2] & 63];
-		n -= take;
-		if (take < 3) {
-			out[take + 1] = '\0';
-			return;
-		}
-	}
 	*out = '\0';
+	for (size_t take; n; n -= take) {
+		take = n < sizeof(block) ? n : sizeof(block);
+		fill_random(block, take);
+		base64url_encode(block, take, out);
+		out += BASE64URL_LEN(take);
+	}
+	explicit_bzero(block, sizeof(block));
 }
 
 /* The lengths may be told apart, the contents not: what is compared are digests or fixed-length

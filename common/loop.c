@@ -37,7 +37,7 @@ struct handler {
 };
 
 struct loop {
-	bool sim;
+	bool sim, touched; /* touched: a simulated one's descriptors may be ready */
 	int64_t now_us, wall_us;
 
 	struct slot *heap; /* 4-ary */
@@ -91,6 +91,11 @@ static void move_clock(struct loop *loop, int64_t to_us)
 int64_t loop_now_us(const struct loop *loop)
 {
 	return loop->now_us;
+}
+
+int64_t loop_clock_us(const struct loop *loop)
+{
+	return loop->sim ? loop->now_us : clock_us(CLOCK_MONOTONIC);
 }
 
 int64_t loop_wall_us(const struct loop *loop)
@@ -255,10 +260,11 @@ static int control(struct loop *loop, int op, struct loop_io *io, struct error *
 {
 	struct epoll_event ev = {.events = io->events, .data.ptr = io};
 
-	if (loop->sim)
-		return err_set(err, ERR_FATAL, "a simulated loop has no descriptors");
+	if (loop->epoll_fd < 0) /* a simulated one: made when there is need */
+		loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (epoll_ctl(loop->epoll_fd, op, io->fd, &ev))
 		return err_set(err, ERR_TRANSIENT, "epoll_ctl: %s", strerror(errno));
+	loop->touched = true;
 	return 0;
 }
 
@@ -524,10 +530,29 @@ void loop_run(struct loop *loop)
 	atomic_store(&loop->stopped, false);
 }
 
+void loop_sim_touch(struct loop *loop)
+{
+	loop->touched = loop->epoll_fd >= 0;
+}
+
+static bool run_ready(struct loop *loop)
+{
+	if (!loop->touched)
+		return false;
+	loop->at_event = 0;
+	loop->n_events = wait_events(loop, 0);
+	if (!loop->n_events) {
+		loop->touched = false;
+		return false;
+	}
+	run_events(loop);
+	return true;
+}
+
 bool loop_sim_step(struct loop *loop, int64_t until_us)
 {
 	assert(loop->sim);
-	if (!run_posts(loop)) {
+	if (!run_posts(loop) && !run_ready(loop)) {
 		if (!loop->n_timers || loop->heap[0].at_us > until_us) {
 			if (until_us != FOREVER)
 				move_clock(loop, until_us);

@@ -5,8 +5,10 @@
  * they are the caller's, linked in while armed, and must outlive that (cancel before freeing).
  * Callbacks may arm, cancel and free anything, their own structure included.
  *
- * A simulated loop (loop_new_sim) has no descriptors and a clock that only moves to the next
- * timer: everything that needs just a loop and a bus runs in a test with simulated time.
+ * A simulated loop (loop_new_sim) has a clock that only moves to the next timer: everything that
+ * needs just a loop and a bus runs in a test with simulated time. Its descriptors must be such that
+ * only this process makes them ready (socket pairs), and whoever does says so: what is ready comes
+ * before time moves on.
  * Units: microseconds. */
 #ifndef PENSTOCK_LOOP_H
 #define PENSTOCK_LOOP_H
@@ -29,12 +31,17 @@ void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 /* Runs what is due, waits at most wait_us for the first thing (0: not at all). */
 void loop_turn(struct loop *loop, int64_t wait_us);
-/* Simulated loop: moves the clock to the next timer or post and runs it; false when there is none
- * or the next one lies after until_us (then the clock is moved to until_us). */
+/* Simulated loop: runs posts and ready descriptors, or else moves the clock to the next timer;
+ * false when there is none or the next one lies after until_us (then the clock is moved to
+ * until_us). */
 bool loop_sim_step(struct loop *loop, int64_t until_us);
+/* Simulated loop: one of its descriptors may have become ready (without a call every step would
+ * have to ask the system). */
+void loop_sim_touch(struct loop *loop);
 
-int64_t loop_now_us(const struct loop *loop);  /* monotonic, read once a turn */
-int64_t loop_wall_us(const struct loop *loop); /* UTC since 1970, read once a turn */
+int64_t loop_now_us(const struct loop *loop);   /* monotonic, read once a turn */
+int64_t loop_clock_us(const struct loop *loop); /* the same, as it is now */
+int64_t loop_wall_us(const struct loop *loop);  /* UTC since 1970, read once a turn */
 
 struct timer {
 	int64_t at_us;

@@ -36,8 +36,12 @@ struct members {
 	struct entry *list;
 	size_t count;
 	bool known, offline;
+	struct metric *refused;
+	uint64_t n_refused;
 	void (*changed)(void *arg);
 	void *arg;
+	json_t *(*describe)(void *arg); /* NULL: self stays as it is */
+	void *describe_arg;
 	struct timer beat, sweep;
 };
 
@@ -88,7 +92,10 @@ static void on_beat(struct timer *timer, void *arg)
 {
 	struct members *m = arg;
 
-	put_self(m);
+	if (m->describe)
+		members_update(m, m->describe(m->describe_arg));
+	else
+		put_self(m);
 	timer_set(m->loop, timer, BEAT_US);
 }
 
@@ -130,11 +137,44 @@ static void on_sweep(struct timer *timer, void *arg)
 		told(m);
 }
 
+static void refuse(struct members *m, const char *key, const char *why)
+{
+	if (m->refused)
+		metric_add(m->refused, 1);
+	/* The first, then ever more rarely: whoever does this does it every second. */
+	if ((m->n_refused & (m->n_refused + 1)) == 0)
+		log_at(LOG_WARN, "member's document is refused", LOG_S("member", key),
+		       LOG_S("reason", why), LOG_I("n", m->n_refused + 1));
+	m->n_refused++;
+}
+
+static bool says(const json_t *doc, const char *name, const char *text, size_t len)
+{
+	const json_t *v = json_object_get(doc, name);
+
+	return json_is_string(v) && json_string_length(v) == len &&
+	       memcmp(json_string_value(v), text, len) == 0;
+}
+
+/* The document, if it is one of the member that its key names; else NULL. A stray key would own
+ * parts that nobody serves. */
+static json_t *read_doc(struct members *m, const struct bus_entry *in, const char *dot)
+{
+	struct error err;
+	json_t *doc = json_parse(in->data, in->len, &err);
+
+	if (doc && says(doc, "service", in->key, (size_t)(dot - in->key)) &&
+	    says(doc, "id", dot + 1, strlen(dot + 1)))
+		return doc;
+	json_decref(doc);
+	refuse(m, in->key, doc ? "it is not this member's own" : err.msg);
+	return NULL;
+}
+
 static void on_put(struct members *m, const struct bus_entry *in)
 {
 	struct entry *e = find(m, in->key);
 	const char *dot = strchr(in->key, '.');
-	struct error err;
 	json_t *doc;
 
 	if (e && e->len == in->len && memcmp(e->text, in->data, in->len) == 0) {
@@ -142,14 +182,13 @@ static void on_put(struct members *m, const struct bus_entry *in)
 		return;
 	}
 	if (!dot || dot == in->key || !dot[1] || in->len > ENTRY_MAX ||
-	    (!e && m->count >= COUNT_MAX))
-		return;
-	doc = json_parse(in->data, in->len, &err);
-	if (!json_is_object(doc)) {
-		json_decref(doc);
-		log_at(LOG_WARN, "member's document is refused", LOG_S("member", in->key));
+	    (!e && m->count >= COUNT_MAX)) {
+		refuse(m, in->key, "its key, its length, or there are too many");
 		return;
 	}
+	doc = read_doc(m, in, dot);
+	if (!doc)
+		return;
 	if (!e) {
 		e = xcalloc(1, sizeof(*e));
 		e->key = xstrdup(in->key);
@@ -269,11 +308,23 @@ void members_stop(struct members *m)
 	free(m);
 }
 
+void members_count_into(struct members *m, struct metrics *metrics)
+{
+	m->refused = metrics_counter(metrics, "penstock_members_refused_total", NULL,
+				     "documents in the members' bucket that were no member's");
+}
+
 void members_update(struct members *m, json_t *self_doc)
 {
 	json_decref(m->self);
 	m->self = self_doc;
 	put_self(m);
+}
+
+void members_describe(struct members *m, json_t *(*describe)(void *arg), void *arg)
+{
+	m->describe = describe;
+	m->describe_arg = arg;
 }
 
 bool members_known(const struct members *m)

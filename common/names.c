@@ -155,14 +155,20 @@ struct subject subject_task(const char *pool, const char *tenant)
 	return with_names("pen.task.", pool, tenant);
 }
 
-struct subject subject_wait(unsigned part, const char *tenant)
+struct subject subject_wait(unsigned part, const char *tenant, const char *pool)
 {
-	return of_channel("pen.wait.", part, tenant, NULL);
+	bool plain = strcmp(pool, POOL_DEFAULT) == 0;
+	return of_channel("pen.wait.", part, tenant, plain ? NULL : pool);
 }
 
 struct subject subject_end(unsigned part)
 {
 	return with_part("pen.ctl.end.", part);
+}
+
+struct subject subject_lease(unsigned part)
+{
+	return with_part("pen.lease.events.", part);
 }
 
 bool subject_parse(const char *subject, unsigned *part, char *tenant, char *channel)

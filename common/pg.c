@@ -227,6 +227,12 @@ void pg_copy_int4(struct strbuf *b, int32_t value)
 	add32(b, (uint32_t)value);
 }
 
+void pg_copy_bool(struct strbuf *b, bool value)
+{
+	add32(b, 1);
+	strbuf_addc(b, value ? 1 : 0);
+}
+
 void pg_copy_bytes(struct strbuf *b, const void *data, size_t len)
 {
 	add32(b, (uint32_t)len);

@@ -63,6 +63,7 @@ void pg_copy_row(struct strbuf *b, int n_fields);
 void pg_copy_null(struct strbuf *b);
 void pg_copy_int8(struct strbuf *b, int64_t value);
 void pg_copy_int4(struct strbuf *b, int32_t value);
+void pg_copy_bool(struct strbuf *b, bool value);
 void pg_copy_text(struct strbuf *b, const char *text);              /* NULL adds null; also json */
 void pg_copy_bytes(struct strbuf *b, const void *data, size_t len); /* text or bytea */
 void pg_copy_time(struct strbuf *b, int64_t wall_us);               /* timestamptz */

@@ -8,7 +8,8 @@
 #include "common/names.h"
 #include "common/strbuf.h"
 
-#define HOUR_MS 3600000
+#define HOUR_MS  3600000
+#define MONTH_MS (INT64_C(30) * 24 * HOUR_MS)
 
 static const char *const kinds[] = {
     [KIND_TRANSFORM] = "transform", [KIND_CHAT] = "chat",       [KIND_HTTP] = "http",
@@ -77,6 +78,18 @@ static int copy_program(const json_t *obj, const char *name, char **out, struct 
 	return 0;
 }
 
+/* The programs stand in parentheses and end in a new line, for they may define functions and end
+ * in a comment. */
+static char *make_program(const char *when, const char *input)
+{
+	struct strbuf b = {0};
+	if (when == NULL)
+		return input != NULL ? xstrdup(input) : NULL;
+	strbuf_addf(&b, "if (%s\n) then (%s\n) as $penstock | [$penstock] else [] end", when,
+		    input != NULL ? input : "null");
+	return strbuf_detach(&b, NULL);
+}
+
 static int parse_model(const json_t *doc, struct stage_spec *stage, struct error *err)
 {
 	const char *model;
@@ -96,8 +109,19 @@ static int parse_model(const json_t *doc, struct stage_spec *stage, struct error
 
 static int parse_stage(const json_t *doc, struct stage_spec *stage, struct error *err)
 {
-	static const char *const members[] = {"id",         "kind",       "needs", "input", "model",
-					      "max_tokens", "timeout_ms", "retry", NULL};
+	static const char *const members[] = {"id",
+					      "kind",
+					      "needs",
+					      "when",
+					      "input",
+					      "model",
+					      "retry",
+					      "max_tokens",
+					      "max_output_bytes",
+					      "timeout_ms",
+					      "start_within_ms",
+					      "deadline_ms",
+					      NULL};
 	const char *id, *kind;
 	if (!json_is_object(doc))
 		return err_set(err, ERR_REJECTED, "a stage must be an object");
@@ -109,11 +133,16 @@ static int parse_stage(const json_t *doc, struct stage_spec *stage, struct error
 	stage->id = xstrdup(id);
 	if (json_only(doc, members, err) || json_get_text(doc, "kind", true, &kind, err) ||
 	    parse_kind(kind, &stage->kind, err) || copy_program(doc, "input", &stage->input, err) ||
-	    parse_model(doc, stage, err) ||
+	    copy_program(doc, "when", &stage->when, err) || parse_model(doc, stage, err) ||
 	    json_get_int(doc, "max_tokens", false, 1, 100000000, &stage->max_tokens, err) ||
+	    json_get_int(doc, "max_output_bytes", false, 1, 1000000, &stage->output_max, err) ||
 	    json_get_int(doc, "timeout_ms", false, 1, 24 * HOUR_MS, &stage->timeout_ms, err) ||
+	    json_get_int(doc, "start_within_ms", false, 1, MONTH_MS, &stage->start_within_ms,
+			 err) ||
+	    json_get_int(doc, "deadline_ms", false, 1, MONTH_MS, &stage->deadline_ms, err) ||
 	    parse_retry(doc, &stage->retry, err))
 		return err_wrap(err, "stage %s", id);
+	stage->program = make_program(stage->when, stage->input);
 	return 0;
 }
 
@@ -190,6 +219,30 @@ static int parse_stages(const json_t *list, struct pipeline_spec *spec, struct e
 	return close_needs(spec, err);
 }
 
+static int parse_pool(const json_t *doc, struct pipeline_spec *spec, struct error *err)
+{
+	const char *pool = NULL;
+	if (json_get_text(doc, "pool", false, &pool, err))
+		return -1;
+	spec->batch = pool != NULL && strcmp(pool, "batch") == 0;
+	if (pool != NULL && !spec->batch && strcmp(pool, "interactive") != 0)
+		return err_set(err, ERR_REJECTED, "pool: must be interactive or batch");
+	return 0;
+}
+
+static void estimate(struct pipeline_spec *spec)
+{
+	for (size_t i = 0; i < spec->n; i++) {
+		const struct stage_spec *stage = &spec->stages[i];
+		if (stage->kind != KIND_CHAT && stage->kind != KIND_EMBED)
+			continue;
+		spec->model_calls++;
+		if (stage->kind == KIND_CHAT)
+			spec->answer_tokens +=
+			    stage->max_tokens > 0 ? stage->max_tokens : PIPELINE_TOKENS;
+	}
+}
+
 struct pipeline_spec *pipeline_parse(const json_t *doc, struct error *err)
 {
 	const json_t *list = json_object_get(doc, "stages");
@@ -202,10 +255,12 @@ struct pipeline_spec *pipeline_parse(const json_t *doc, struct error *err)
 	struct pipeline_spec *spec = xcalloc(1, sizeof(*spec));
 	spec->refs = 1;
 	spec->stages = xcalloc(n, sizeof(*spec->stages));
-	if (parse_stages(list, spec, err) || copy_program(doc, "output", &spec->output, err)) {
+	if (parse_stages(list, spec, err) || copy_program(doc, "output", &spec->output, err) ||
+	    parse_pool(doc, spec, err)) {
 		pipeline_unref(spec);
 		return NULL;
 	}
+	estimate(spec);
 	return spec;
 }
 
@@ -225,6 +280,8 @@ void pipeline_unref(struct pipeline_spec *spec)
 	for (size_t i = 0; i < spec->n; i++) {
 		free(spec->stages[i].id);
 		free(spec->stages[i].input);
+		free(spec->stages[i].when);
+		free(spec->stages[i].program);
 		free(spec->stages[i].model);
 	}
 	free(spec->stages);

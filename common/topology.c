@@ -9,13 +9,24 @@
 #include "common/names.h"
 #include "common/strbuf.h"
 
-#define DEDUPE_MS 600000
-#define DELTAS_MS 900000
-#define RETRY_US  500000
-#define GIB       ((int64_t)1 << 30)
-#define BYTES_MIN ((int64_t)64 << 20)
+#define DEDUPE_MS      600000
+#define DELTAS_MS      900000
+#define RECEIPTS_MS    86400000
+#define RECEIPTS_BYTES ((int64_t)256 << 20)
+#define RETRY_US       500000
+#define GIB            ((int64_t)1 << 30)
+#define BYTES_MIN      ((int64_t)64 << 20)
 
-enum { STEP_EVENTS, STEP_DELTAS, STEP_TASKS, STEP_BACKLOG, STEP_CONFIG, STEP_MEMBERS, STEP_INFO };
+enum {
+	STEP_EVENTS,
+	STEP_DELTAS,
+	STEP_TASKS,
+	STEP_BACKLOG,
+	STEP_RECEIPTS,
+	STEP_CONFIG,
+	STEP_MEMBERS,
+	STEP_INFO
+};
 
 struct topology {
 	struct bus *bus;
@@ -87,7 +98,8 @@ static struct bus_stream_conf stream_conf(const struct topology *t)
 {
 	int64_t events = t->conf.events_max_bytes ? t->conf.events_max_bytes : 8 * GIB;
 	int64_t tasks = t->conf.tasks_max_bytes ? t->conf.tasks_max_bytes : 2 * GIB;
-	struct bus_stream_conf c = {.replicas = t->conf.replicas, .dedupe_ms = DEDUPE_MS};
+	struct bus_stream_conf c = {.replicas = t->conf.replicas,
+				    .dedupe_ms = t->conf.dedupe_ms ? t->conf.dedupe_ms : DEDUPE_MS};
 
 	switch (t->step) {
 	case STEP_EVENTS:
@@ -113,13 +125,21 @@ static struct bus_stream_conf stream_conf(const struct topology *t)
 		c.discard_new = true;
 		c.max_bytes = room(t, tasks);
 		break;
+	case STEP_RECEIPTS: /* an aid: the oldest goes, before anything else has no room */
+		c.name = STREAM_RECEIPTS;
+		c.subject = SUBJECT_RECEIPTS;
+		c.work_queue = true;
+		c.max_age_ms = RECEIPTS_MS;
+		c.max_bytes = room(t, RECEIPTS_BYTES);
+		c.dedupe_ms = 0; /* a state that is told twice is the same state */
+		break;
 	}
 	return c;
 }
 
 static void step(struct topology *t)
 {
-	if (t->step <= STEP_BACKLOG) {
+	if (t->step <= STEP_RECEIPTS) {
 		struct bus_stream_conf c = stream_conf(t);
 
 		bus_stream_ensure(t->bus, &c, on_done, t);

@@ -10,6 +10,7 @@ struct topology;
 
 struct topology_conf {
 	int replicas;
+	int64_t dedupe_ms;        /* of EVENTS, TASKS and BACKLOG; 0: ten minutes */
 	int64_t events_max_bytes; /* EVENTS; 0: 8 GiB */
 	int64_t tasks_max_bytes;  /* TASKS and BACKLOG each; 0: 2 GiB */
 };

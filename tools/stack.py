@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import ctypes
 import fcntl
-import hashlib
 import json
 import os
 import pathlib
@@ -237,6 +236,7 @@ class Stack:
             self.state = json.loads((self.dir / "state.json").read_text())
         self.state.setdefault("admin_key", "ak_" + secrets.token_urlsafe(24))
         self.state.setdefault("pg_password", secrets.token_urlsafe(18))
+        self.state.setdefault("resume_secret", secrets.token_urlsafe(32))
 
     # --- what it is made of
 
@@ -300,7 +300,8 @@ class Stack:
         child = self.children.get(name)
         if child:
             child.poll()  # reaps
-        return proc["pid"] if start_time(proc["pid"]) == proc["start"] else None
+        # A start of None: it was over before it could be looked at.
+        return proc["pid"] if proc["start"] and start_time(proc["pid"]) == proc["start"] else None
 
     def log(self, name):
         return self.dir / "log" / f"{name}.log"
@@ -341,6 +342,11 @@ class Stack:
         if kind in ("edge", "control"):
             env[prefix + "PORT"] = str(self.port(name))
             env[prefix + "URL"] = self.url(name)
+        if kind == "edge":
+            env[prefix + "STATIC_DIR"] = str(ROOT / "clients/js")  # the example page, and the client that it loads
+        if kind == "edge":  # production's are 10 s and 120 s; a local stack shall stop at once
+            env.update(PENSTOCK_EDGE_DRAIN_MS="1000", PENSTOCK_EDGE_DRAIN_SPREAD_MS="1000")
+            env[prefix + "RESUME_SECRET"] = self.state["resume_secret"]
         if kind in ("store", "control"):
             env["PENSTOCK_PG_DSN"] = self.pg_dsn
         if kind == "control":
@@ -379,10 +385,9 @@ class Stack:
         home = self.dir / "pg"
         if self._pg_as() and subprocess.run(self._pg_as() + ["test", "-x", str(self.dir)], cwd="/",
                                             stderr=subprocess.DEVNULL).returncode != 0:
-            home = pathlib.Path("/var/tmp/penstock-pg-" + hashlib.sha256(str(self.dir).encode()).hexdigest()[:16])
-            if home.exists() and home.stat().st_uid != pwd.getpwnam("postgres").pw_uid:
-                raise StackError(f"{home} belongs to somebody else")
-            home.mkdir(mode=0o700, exist_ok=True)
+            # Not named by the folder: one that was deleted leaves its data here, with a password that is gone.
+            home = pathlib.Path("/var/tmp/penstock-pg-" + secrets.token_hex(8))
+            home.mkdir(mode=0o700)
             if link.is_symlink():
                 link.unlink()
             link.symlink_to(home)
@@ -628,7 +633,8 @@ def cmd_up(args):
         show_status(stack)
     print(f"\nEdge {env['PENSTOCK_EDGE_URL']}, control-plane {env['PENSTOCK_CONTROL_URL']}; settings and keys in "
           f"{os.path.relpath(stack.dir / 'env')}.\nTry: set -a; . {os.path.relpath(stack.dir / 'env')}; set +a; "
-          f"{os.path.relpath(stack.bin)}/penstock --help")
+          f"{os.path.relpath(stack.bin)}/penstock --help\n"
+          f"A page to play with: {env['PENSTOCK_EDGE_URL']}/example/#key={env['PENSTOCK_KEY']}")
     return 0
 
 

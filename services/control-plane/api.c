@@ -8,6 +8,7 @@
 
 #include "common/json.h"
 #include "common/log.h"
+#include "common/ws.h"
 #include "services/control-plane/auth.h"
 
 #define DETAIL_MAX 600
@@ -132,6 +133,14 @@ int call_need_body(struct call *call)
 	return 0;
 }
 
+int call_need_reason(struct call *call)
+{
+	const char *reason = call->req->reason;
+	if (!reason || !reason[strspn(reason, " \t")])
+		return call_fail(call, 400, "bad_request", "say why, in the header X-Audit-Reason");
+	return 0;
+}
+
 int call_precondition(struct call *call, const json_t *current)
 {
 	char etag[ETAG_LEN + 1];
@@ -225,6 +234,18 @@ static int check_query(struct call *call, const struct api_method *method)
 	return 0;
 }
 
+/* It goes into the audit as it is. */
+static int check_reason(struct call *call)
+{
+	const char *reason = call->req->reason;
+	uint32_t state = 0;
+	if (reason && (strlen(reason) > API_REASON_MAX ||
+		       !ws_utf8(&state, (const uint8_t *)reason, strlen(reason)) || state))
+		return call_fail(call, 400, "bad_request",
+				 "X-Audit-Reason: at most %d bytes of UTF-8", API_REASON_MAX);
+	return 0;
+}
+
 static bool is_json(const char *type, bool patch)
 {
 	size_t n = strcspn(type, "; \t");
@@ -256,7 +277,8 @@ void api_handle(const struct api *api, const struct api_request *req, struct api
 	/* Who asks comes first: a stranger does not learn which paths exist. */
 	const struct api_method *method;
 	if (!auth_check(&call) && (method = find(&call)) && !auth_allowed(&call, method->role) &&
-	    !check_query(&call, method) && !read_body(&call, verb_of(req->method)))
+	    !check_query(&call, method) && !check_reason(&call) &&
+	    !read_body(&call, verb_of(req->method)))
 		method->fn(&call);
 	json_decref(call.body);
 }

@@ -17,8 +17,9 @@
 #include "services/control-plane/registry.h"
 #include "services/control-plane/route.h"
 
-#define API_QUERY_MAX 16
-#define API_BODY_MAX  (1024 * 1024)
+#define API_QUERY_MAX  16
+#define API_BODY_MAX   (1024 * 1024)
+#define API_REASON_MAX 500
 
 struct api_param {
 	const char *name, *value;
@@ -58,6 +59,7 @@ struct api {
 	struct bridge *bridge;       /* NULL: no bus; what needs it answers 503 */
 	struct publisher *publisher; /* NULL: nothing is published by this process */
 	int publish_wait_ms, store_timeout_ms;
+	unsigned parts; /* of the cluster */
 };
 
 /* Zeroed reply; free it with api_reply_done(). */
@@ -112,6 +114,8 @@ int call_query_int(struct call *call, const char *name, int64_t min, int64_t max
 		   int64_t *out) MUST_CHECK;
 /* The request must have a JSON body. */
 int call_need_body(struct call *call) MUST_CHECK;
+/* X-Audit-Reason, which PROTOCOL 4 asks for where people are sent away. */
+int call_need_reason(struct call *call) MUST_CHECK;
 /* If-Match and If-None-Match against what is there (NULL: nothing); fills in 428 or 412. */
 int call_precondition(struct call *call, const json_t *current) MUST_CHECK;
 
@@ -128,6 +132,14 @@ void call_get(struct call *call, const char *sql, const char *what);
 /* A row whose document is null has this one. */
 void call_get_or(struct call *call, const char *sql, const char *what, json_t *(*otherwise)(void));
 void call_list(struct call *call, const char *list, const char *sql, const char *parent);
+
+/* page_size, and what the page_token says was the last item of the page before ("": the first). */
+int call_page(struct call *call, const char *list, int64_t *size,
+	      char last[ROUTE_ID_MAX + 1]) MUST_CHECK;
+/* Answers a page of rows as call_list() has them, one more than `size` if there is a next page. */
+void call_rows_page(struct call *call, const char *list, const PGresult *res, int64_t size);
+/* The rows of a statement outside of any transaction; NULL: the reply says why. */
+PGresult *call_rows(struct call *call, const char *sql, size_t n, const char *const *values);
 
 extern const char *const query_page[];     /* page_size, page_token */
 extern const char *const query_mutation[]; /* validate_only */

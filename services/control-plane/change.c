@@ -11,8 +11,6 @@
 #include "services/control-plane/db.h"
 #include "services/control-plane/publisher.h"
 
-#define REASON_MAX 500
-
 int change_begin(struct change *ch, struct call *call, const char *scope, const char *name)
 {
 	struct error err;
@@ -95,9 +93,6 @@ static int write_audit(struct change *ch, const char *action, const char *tenant
 	const struct api_request *req = ch->call->req;
 	char *old = before ? json_text(before, NULL) : NULL;
 	char *new = after ? json_text(after, NULL) : NULL;
-	char reason[REASON_MAX + 1] = "";
-	if (req->reason)
-		snprintf(reason, sizeof(reason), "%s", req->reason);
 	const char *values[] = {ch->call->actor,
 				auth_role_name(ch->call->role),
 				action,
@@ -105,7 +100,7 @@ static int write_audit(struct change *ch, const char *action, const char *tenant
 				tenant,
 				old,
 				new,
-				req->reason ? reason : NULL,
+				req->reason,
 				ch->call->reply->trace};
 	int rc =
 	    change_run(ch,

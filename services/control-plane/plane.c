@@ -14,6 +14,7 @@
 #include "common/topology.h"
 #include "services/control-plane/bridge.h"
 #include "services/control-plane/db.h"
+#include "services/control-plane/granting.h"
 #include "services/control-plane/http.h"
 #include "services/control-plane/mirror.h"
 #include "services/control-plane/publisher.h"
@@ -29,6 +30,7 @@ struct plane {
 	struct members *members;
 	struct mirror *mirror;
 	struct bridge *bridge;
+	struct granting *granting;
 	struct publisher *publisher;
 	struct db_pool *pool;
 	struct metrics *metrics;
@@ -103,11 +105,13 @@ static void on_members(void *arg)
 	struct plane *p = arg;
 	if (p->members && members_known(p->members))
 		note(p, &p->members_known, true);
+	granting_members(p->granting);
 }
 
 static int start_topology(struct plane *p)
 {
-	struct topology_conf conf = {.replicas = (int)p->config->common.replicas};
+	struct topology_conf conf = {.replicas = (int)p->config->common.replicas,
+				     .dedupe_ms = p->config->common.dedupe_ms};
 	p->topology = topology_start(p->bus, p->loop, &conf, on_topology, p);
 	return p->topology ? 0 : -1;
 }
@@ -127,6 +131,7 @@ static void on_bus(void *arg, bool connected)
 	note(p, &p->bus_up, connected);
 	if (p->publisher)
 		publisher_bus(p->publisher, connected);
+	granting_bus(p->granting, connected);
 }
 
 static void on_database(void *arg, bool up)
@@ -147,7 +152,8 @@ static void on_fatal(void *arg)
 static int start_bus(struct plane *p, struct error *err)
 {
 	const struct env_common *common = &p->config->common;
-	struct bus_nats_conf conf = {common->nats_url, common->instance, p->metrics};
+	struct bus_nats_conf conf = {
+	    .url = common->nats_url, .name = common->instance, .metrics = p->metrics};
 	p->bus = bus_nats_open(p->loop, &conf, err);
 	if (!p->bus)
 		return -1;
@@ -184,7 +190,8 @@ static int start_http(struct plane *p, struct error *err)
 			      .bridge = p->bridge,
 			      .publisher = p->publisher,
 			      .publish_wait_ms = (int)c->publish_wait_ms,
-			      .store_timeout_ms = (int)c->store_timeout_ms};
+			      .store_timeout_ms = (int)c->store_timeout_ms,
+			      .parts = (unsigned)c->common.parts};
 	struct http_conf conf = {.addr = c->addr,
 				 .port = (int)c->port,
 				 .threads = (unsigned)c->threads,
@@ -206,7 +213,12 @@ static int start_members(struct plane *p, struct error *err)
 	    members_start(p->bus, p->loop, SERVICE, c->common.instance, self, on_members, p, err);
 	if (!p->members)
 		return -1;
+	members_count_into(p->members, p->metrics);
 	bridge_set_members(p->bridge, p->members);
+	p->granting =
+	    granting_start(p->bus, p->loop, p->members, c->common.instance, p->metrics, err);
+	if (!p->granting)
+		return -1;
 	log_at(LOG_INFO, "listening", LOG_S("url", c->url[0] ? c->url : url),
 	       LOG_I("port", http_port(p->http)), LOG_I("admin_port", admin_port(p->admin)));
 	return 0;
@@ -258,6 +270,7 @@ static void stop(struct plane *p)
 		loop_stop(p->loop);
 		pthread_join(p->loop_thread, NULL);
 	}
+	granting_stop(p->granting);
 	members_stop(p->members);
 	mirror_stop(p->mirror);
 	topology_stop(p->topology);
@@ -285,13 +298,14 @@ int control_run(const struct control_config *config)
 	struct plane p = {
 	    .config = config, .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
 	struct error err = {0};
+	int rc = 0;
 	if (start(&p, &err) || start_loop(&p, &err)) {
 		log_at(LOG_ERROR, "cannot start", LOG_S("error", err.msg));
-		p.failed = true;
+		rc = CANNOT_START;
 	} else {
 		wait_for_end(&p);
 	}
 	stop(&p);
 	log_at(LOG_INFO, "stopped");
-	return p.failed;
+	return rc ? rc : p.failed;
 }

@@ -16,7 +16,7 @@ static size_t id_values(const struct call *call, const char **values)
 	return call->ids.n;
 }
 
-static PGresult *query(struct call *call, const char *sql, size_t n, const char *const *values)
+PGresult *call_rows(struct call *call, const char *sql, size_t n, const char *const *values)
 {
 	struct error err;
 	PGconn *conn = db_take(call->api->pool, &err);
@@ -31,7 +31,7 @@ static PGresult *query(struct call *call, const char *sql, size_t n, const char 
 void call_get_or(struct call *call, const char *sql, const char *what, json_t *(*otherwise)(void))
 {
 	const char *values[ROUTE_IDS];
-	PGresult *res = query(call, sql, id_values(call, values), values);
+	PGresult *res = call_rows(call, sql, id_values(call, values), values);
 	if (!res)
 		return;
 	if (PQntuples(res) == 0) {
@@ -53,7 +53,7 @@ void call_get(struct call *call, const char *sql, const char *what)
 static int parent_exists(struct call *call, const char *sql)
 {
 	const char *values[ROUTE_IDS];
-	PGresult *res = query(call, sql, id_values(call, values), values);
+	PGresult *res = call_rows(call, sql, id_values(call, values), values);
 	if (!res)
 		return -1;
 	bool there = PQntuples(res) > 0;
@@ -62,7 +62,7 @@ static int parent_exists(struct call *call, const char *sql)
 		     : call_fail(call, 404, "not_found", "what the list belongs to does not exist");
 }
 
-static void answer_list(struct call *call, const char *list, const PGresult *res, int64_t size)
+void call_rows_page(struct call *call, const char *list, const PGresult *res, int64_t size)
 {
 	json_t *items = json_array(), *next = json_null();
 	for (int row = 0; row < PQntuples(res) && row < size; row++) {
@@ -77,19 +77,27 @@ static void answer_list(struct call *call, const char *list, const PGresult *res
 	call_value(call, json_pack("{soso}", "items", items, "next_page_token", next));
 }
 
+int call_page(struct call *call, const char *list, int64_t *size, char last[ROUTE_ID_MAX + 1])
+{
+	const char *token = call_query(call, "page_token");
+	struct error err;
+	*size = PAGE_SIZE;
+	*last = '\0';
+	if (call_query_int(call, "page_size", 1, PAGE_SIZE_MAX, size))
+		return -1;
+	if (token && *token && page_token_read(token, list, last, &err))
+		return call_bad_query(call, &err);
+	return 0;
+}
+
 void call_list(struct call *call, const char *list, const char *sql, const char *parent)
 {
-	const char *values[ROUTE_IDS + 2], *token = call_query(call, "page_token");
+	const char *values[ROUTE_IDS + 2];
 	char last[ROUTE_ID_MAX + 1];
-	int64_t size = PAGE_SIZE;
-	struct error err;
-	if (call_query_int(call, "page_size", 1, PAGE_SIZE_MAX, &size))
+	int64_t size;
+	if (call_page(call, list, &size, last))
 		return;
-	if (token && *token && page_token_read(token, list, last, &err)) {
-		call_bad_query(call, &err);
-		return;
-	}
-	bool first = !token || !*token;
+	bool first = !*last;
 	if (first && parent && parent_exists(call, parent))
 		return;
 	/* One more than asked for: its presence says that there is a next page. */
@@ -97,9 +105,9 @@ void call_list(struct call *call, const char *list, const char *sql, const char 
 	size_t n = id_values(call, values);
 	values[n] = first ? NULL : last;
 	values[n + 1] = limit.text;
-	PGresult *res = query(call, sql, n + 2, values);
+	PGresult *res = call_rows(call, sql, n + 2, values);
 	if (!res)
 		return;
-	answer_list(call, list, res, size);
+	call_rows_page(call, list, res, size);
 	PQclear(res);
 }

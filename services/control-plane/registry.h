@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "common/err.h"
+#include "common/strbuf.h"
 
 #define REGISTRY_VERSION_MAX 1000000
 /* A bucket's value is one message: below the broker's default of 1 MiB. */
@@ -33,7 +34,23 @@ json_t *registry_limits_default(void);
 /* created_us: now, or of the key that is replaced. */
 json_t *registry_key(const json_t *in, const char *id, const char *tenant, int64_t created_us,
 		     struct error *err);
-json_t *registry_key_revoked(const json_t *key, int64_t now_us);
+json_t *registry_key_revoked(const json_t *key, int64_t now_us); /* also of a signing key */
+/* fresh_id: of one that does not name itself. The secret stays outside: it is in no document of the
+ * API. */
+json_t *registry_signing(const json_t *in, const char *fresh_id, const char *tenant,
+			 int64_t created_us, struct error *err);
+/* The secret stays outside, as a signing key's does. */
+json_t *registry_hook(const json_t *in, const char *id, const char *tenant, int64_t created_us,
+		      struct error *err);
+/* An outgoing one: {direction: "out", url, channels, …}. */
+json_t *registry_hook_out(const json_t *in, const char *id, const char *tenant, int64_t created_us,
+			  struct error *err);
+/* One regular expression that is as the patterns (common/permit.h) are together; none: everything.
+ */
+void registry_pattern_regex(const json_t *patterns, struct strbuf *out);
+/* Whether its time zone is there, PostgreSQL must be asked. */
+json_t *registry_schedule(const json_t *in, const char *name, const char *tenant,
+			  struct error *err);
 /* class: what the type is already, NULL for a new one. A different class is ERR_CONFLICT. */
 json_t *registry_version(const json_t *in, const char *tenant, const char *type, unsigned version,
 			 const char *class, struct error *err);
@@ -46,21 +63,38 @@ json_t *registry_pipeline(const json_t *in, const char *name, unsigned version, 
  */
 json_t *registry_models_of(const json_t *doc);
 json_t *registry_operator(const json_t *in, const char *id, int64_t created_us, struct error *err);
+/* The body of :drain {tenant?, deadline_ms?, spread_ms?} and of :undrain {tenant?}; in NULL: none.
+ * *tenant: NULL for the whole edge; borrowed. */
+int registry_edge_tenant(const json_t *in, bool drain, const char **tenant,
+			 struct error *err) MUST_CHECK;
+/* What is wanted of an edge after it; old NULL: nothing yet. */
+json_t *registry_edge_drain(const json_t *old, const char *id, const json_t *in, struct error *err);
+json_t *registry_edge_undrain(const json_t *old, const char *id, const json_t *in,
+			      struct error *err);
+bool registry_edge_plain(const json_t *doc); /* nothing is wanted of it */
 
 /* --- documents of the bucket --------------------------------------------------------------- */
 
 json_t *registry_catalog_tenant(const json_t *tenant, const json_t *limits);
 json_t *registry_catalog_key(const json_t *key, const char *hash);
+/* secret: NULL unless HS256. */
+json_t *registry_catalog_signing(const json_t *doc, const char *secret);
+/* previous: the secret before, good until previous_until_ms; NULL: none. */
+json_t *registry_catalog_hook(const json_t *doc, const char *secret, const char *previous,
+			      int64_t previous_until_ms);
 /* versions: array of a type's version documents. NULL when there are none: the key is deleted. */
 json_t *registry_catalog_type(const char *tenant, const char *type, const char *class,
 			      const json_t *versions);
-/* A model's and a pipeline version's document are the API's own. */
+/* A model's, a pipeline version's and an edge's document are the API's own. */
 
 void registry_key_tenant(const char *tenant, char out[REGISTRY_KEY_MAX]);
 void registry_key_key(const char *id, char out[REGISTRY_KEY_MAX]);
+void registry_key_signing(const char *tenant, const char *id, char out[REGISTRY_KEY_MAX]);
+void registry_key_hook(const char *id, char out[REGISTRY_KEY_MAX]);
 void registry_key_type(const char *tenant, const char *type, char out[REGISTRY_KEY_MAX]);
 void registry_key_model(const char *name, char out[REGISTRY_KEY_MAX]);
 void registry_key_pipeline(const char *name, unsigned version, char out[REGISTRY_KEY_MAX]);
+void registry_key_edge(const char *id, char out[REGISTRY_KEY_MAX]);
 /* A key of the kinds above. Others in the bucket belong to a newer version and are left alone. */
 bool registry_key_known(const char *key);
 

@@ -13,27 +13,10 @@
 #define URL_MAX        2048
 #define MODEL_TEXT_MAX 200
 #define FALLBACKS_MAX  8
+#define PRICE_MAX      1000000
 #define HOUR_MS        3600000
 #define TIMEOUT_MS     60000
 #define FIRST_TOKEN_MS 30000
-
-static int check_url(const char *url, struct error *err)
-{
-	const char *rest = !strncmp(url, "http://", 7)    ? url + 7
-			   : !strncmp(url, "https://", 8) ? url + 8
-							  : NULL;
-	if (!rest || !*rest || *rest == '/' || *rest == ':')
-		return err_set(err, ERR_REJECTED, "url: must be http://host… or https://host…");
-	for (const char *p = url; *p; p++)
-		if (*p <= ' ' || *p > '~')
-			return err_set(err, ERR_REJECTED,
-				       "url: has a character that must be encoded");
-	/* Credentials belong into secret_env: a url is shown to every operator and written to logs.
-	 */
-	if (memchr(rest, '@', strcspn(rest, "/?#")))
-		return err_set(err, ERR_REJECTED, "url: no user or password in it; use secret_env");
-	return 0;
-}
 
 static int check_env(const char *name, struct error *err)
 {
@@ -46,19 +29,44 @@ static int check_env(const char *name, struct error *err)
 	return *name ? 0 : err_set(err, ERR_REJECTED, "secret_env: is empty; leave it out instead");
 }
 
+static const char *const limit_names[] = {"rpm", "tpm", "concurrent", NULL};
+
 static int copy_model_limits(json_t *doc, const json_t *in, struct error *err)
 {
-	static const char *const names[] = {"rpm", "tpm", "concurrent", NULL};
 	const json_t *limits = json_object_get(in, "limits");
 	if (limits && !json_is_object(limits))
 		return err_set(err, ERR_REJECTED, "limits: must be an object");
 	json_t *out = json_object();
 	json_object_set_new(doc, "limits", out);
-	if (json_only(limits, names, err))
+	if (json_only(limits, limit_names, err))
 		return err_wrap(err, "limits");
-	for (size_t i = 0; names[i]; i++)
-		if (registry_copy_int(out, limits, names[i], 0, 1LL << 40, 0, err))
+	for (size_t i = 0; limit_names[i]; i++)
+		if (registry_copy_int(out, limits, limit_names[i], 0, 1LL << 40, 0, err))
 			return err_wrap(err, "limits");
+	return 0;
+}
+
+/* What may be done without leases: of limits that there are, and no more than they. What is left
+ * out is decided by the workers. */
+static int copy_safe(json_t *doc, const json_t *in, struct error *err)
+{
+	const json_t *safe = json_object_get(in, "safe_capacity");
+	if (!safe)
+		return 0;
+	if (!json_is_object(safe))
+		return err_set(err, ERR_REJECTED, "safe_capacity: must be an object");
+	json_t *out = json_object();
+	json_object_set_new(doc, "safe_capacity", out);
+	if (json_only(safe, limit_names, err))
+		return err_wrap(err, "safe_capacity");
+	for (size_t i = 0; limit_names[i]; i++) {
+		const json_t *limit =
+		    json_object_get(json_object_get(doc, "limits"), limit_names[i]);
+		if (json_object_get(safe, limit_names[i]) &&
+		    registry_copy_int(out, safe, limit_names[i], 0, json_integer_value(limit), 0,
+				      err))
+			return err_wrap(err, "safe_capacity");
+	}
 	return 0;
 }
 
@@ -85,16 +93,38 @@ static int copy_fallbacks(json_t *doc, const json_t *in, const char *self, struc
 	return 0;
 }
 
+/* Of a million tokens, in whatever currency the operators count. */
+static int copy_price(json_t *doc, const json_t *in, struct error *err)
+{
+	static const char *const names[] = {"input", "output", NULL};
+	json_t *price = json_object_get(in, "price");
+	if (!price)
+		return 0;
+	if (!json_is_object(price))
+		return err_set(err, ERR_REJECTED, "price: must be an object");
+	if (json_only(price, names, err))
+		return err_wrap(err, "price");
+	for (size_t i = 0; names[i]; i++) {
+		const json_t *value = json_object_get(price, names[i]);
+		double number = json_number_value(value);
+		if (value && (!json_is_number(value) || number < 0 || number > PRICE_MAX))
+			return err_set(err, ERR_REJECTED, "price: %s: a number from 0 to %d",
+				       names[i], PRICE_MAX);
+	}
+	json_object_set_new(doc, "price", json_deep_copy(price));
+	return 0;
+}
+
 static int copy_target(json_t *doc, const json_t *in, const char *name, struct error *err)
 {
-	static const char *const kinds[] = {"openai", "http", NULL};
+	static const char *const kinds[] = {"openai", "anthropic", "http", NULL};
 	const char *url, *kind, *env;
 	if (json_get_text(in, "kind", true, &kind, err) ||
 	    registry_copy_word(doc, in, "kind", kinds, err) ||
-	    json_get_text(in, "url", true, &url, err) || check_url(url, err) ||
+	    json_get_text(in, "url", true, &url, err) || registry_check_url(url, err) ||
 	    registry_copy_text(doc, in, "url", URL_MAX, NULL, err) ||
-	    registry_copy_text(doc, in, "model", MODEL_TEXT_MAX,
-			       strcmp(kind, "openai") ? NULL : name, err) ||
+	    registry_copy_text(doc, in, "model", MODEL_TEXT_MAX, strcmp(kind, "http") ? name : NULL,
+			       err) ||
 	    json_get_text(in, "secret_env", false, &env, err) || (env && check_env(env, err)))
 		return -1;
 	return registry_copy_text(doc, in, "secret_env", MODEL_TEXT_MAX, NULL, err);
@@ -103,9 +133,9 @@ static int copy_target(json_t *doc, const json_t *in, const char *name, struct e
 json_t *registry_model(const json_t *in, const char *name, struct error *err)
 {
 	static const char *const names[] = {
-	    "name",       "kind",   "url",        "model",
-	    "secret_env", "limits", "timeout_ms", "first_token_timeout_ms",
-	    "fallbacks",  NULL};
+	    "name",       "kind",   "url",           "model",
+	    "secret_env", "limits", "timeout_ms",    "first_token_timeout_ms",
+	    "fallbacks",  "price",  "safe_capacity", NULL};
 	json_t *doc = json_object();
 	if (registry_object(in, "a model", err) || json_only(in, names, err))
 		goto fail;
@@ -118,12 +148,13 @@ json_t *registry_model(const json_t *in, const char *name, struct error *err)
 	}
 	json_object_set_new(doc, "name", json_string(name));
 	if (copy_target(doc, in, name, err) || copy_model_limits(doc, in, err) ||
+	    copy_safe(doc, in, err) ||
 	    registry_copy_int(doc, in, "timeout_ms", 1, HOUR_MS, TIMEOUT_MS, err))
 		goto fail;
 	int64_t timeout = json_integer_value(json_object_get(doc, "timeout_ms"));
 	if (registry_copy_int(doc, in, "first_token_timeout_ms", 1, timeout,
 			      timeout < FIRST_TOKEN_MS ? timeout : FIRST_TOKEN_MS, err) ||
-	    copy_fallbacks(doc, in, name, err))
+	    copy_fallbacks(doc, in, name, err) || copy_price(doc, in, err))
 		goto fail;
 	return doc;
 fail:
@@ -168,8 +199,12 @@ static int check_programs(const struct pipeline_spec *spec, struct error *err)
 {
 	char what[TENANT_MAX + 32];
 	for (size_t i = 0; i < spec->n; i++) {
-		snprintf(what, sizeof(what), "stage %s: input", spec->stages[i].id);
-		if (spec->stages[i].input && check_program(what, spec->stages[i].input, err))
+		const struct stage_spec *stage = &spec->stages[i];
+		snprintf(what, sizeof(what), "stage %s: input", stage->id);
+		if (stage->input && check_program(what, stage->input, err))
+			return -1;
+		snprintf(what, sizeof(what), "stage %s: when", stage->id);
+		if (stage->when && check_program(what, stage->when, err))
 			return -1;
 	}
 	return spec->output ? check_program("output", spec->output, err) : 0;
@@ -187,8 +222,8 @@ static int check_pipeline(const json_t *in, struct error *err)
 
 json_t *registry_pipeline(const json_t *in, const char *name, unsigned version, struct error *err)
 {
-	static const char *const names[] = {"name",   "version",  "stages",
-					    "output", "triggers", NULL};
+	static const char *const names[] = {"name",     "version", "stages", "output",
+					    "triggers", "pool",    NULL};
 	const json_t *triggers = json_object_get(in, "triggers");
 	if (registry_object(in, "a pipeline", err) || json_only(in, names, err) ||
 	    registry_same_text(in, "name", name, err) ||
@@ -208,6 +243,8 @@ json_t *registry_pipeline(const json_t *in, const char *name, unsigned version, 
 				json_object_get(in, "stages"));
 	if (json_object_get(in, "output"))
 		json_object_set(doc, "output", json_object_get(in, "output"));
+	if (json_object_get(in, "pool"))
+		json_object_set(doc, "pool", json_object_get(in, "pool"));
 	json_object_set_new(doc, "triggers", triggers ? json_deep_copy(triggers) : json_array());
 	return doc;
 }

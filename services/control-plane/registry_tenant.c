@@ -3,6 +3,7 @@
 
 #include "common/ids.h"
 #include "common/names.h"
+#include "common/permit.h"
 #include "services/control-plane/registry.h"
 #include "services/control-plane/registry_util.h"
 
@@ -56,8 +57,8 @@ static int take_id(const json_t *in, const char *member, const char *given, cons
 
 json_t *registry_tenant(const json_t *in, const char *id, struct error *err)
 {
-	static const char *const names[] = {"id",     "name",   "region", "class",
-					    "status", "weight", "labels", NULL};
+	static const char *const names[] = {"id",     "name",   "region",  "class", "status",
+					    "weight", "labels", "origins", NULL};
 	static const char *const classes[] = {"standard", "synthetic", NULL};
 	static const char *const statuses[] = {"active", "suspended", NULL};
 	json_t *doc = json_object();
@@ -69,7 +70,8 @@ json_t *registry_tenant(const json_t *in, const char *id, struct error *err)
 	    registry_copy_text(doc, in, "region", TENANT_MAX, "local", err) ||
 	    registry_copy_word(doc, in, "class", classes, err) ||
 	    registry_copy_word(doc, in, "status", statuses, err) ||
-	    registry_copy_int(doc, in, "weight", 1, 1000, 1, err) || copy_labels(doc, in, err))
+	    registry_copy_int(doc, in, "weight", 1, 1000, 1, err) || copy_labels(doc, in, err) ||
+	    registry_copy_origins(doc, in, err))
 		goto fail;
 	if (!name_valid_tenant(json_string_value(json_object_get(doc, "region")))) {
 		err_set(err, ERR_REJECTED, "region: letters, digits, _ or -");
@@ -144,45 +146,40 @@ static int copy_scopes(json_t *doc, const json_t *in, struct error *err)
 	return 0;
 }
 
-static int copy_expiry(json_t *doc, const json_t *in, int64_t created_us, struct error *err)
+/* Patterns of channels and pipelines; absent ones restrict nothing. */
+static int copy_permit(json_t *doc, const json_t *in, struct error *err)
 {
-	const char *text;
-	char out[TIME_LEN + 1];
-	int64_t at;
-	if (json_get_text(in, "expires_at", false, &text, err))
+	static const char *const rights[] = {"subscribe", "publish", NULL};
+	json_t *channels = json_object_get(in, "channels");
+	struct permit *permit;
+	if (permit_of_key(in, &permit, err))
 		return -1;
-	if (!text)
-		return 0;
-	if (!registry_time(text, &at))
-		return err_set(err, ERR_REJECTED, "expires_at: not a time as in RFC 3339");
-	if (at <= created_us)
-		return err_set(err, ERR_REJECTED, "expires_at: is in the past");
-	time_format(at, out);
-	json_object_set_new(doc, "expires_at", json_string(out));
+	permit_unref(permit);
+	if (json_is_object(channels) && json_only(channels, rights, err))
+		return err_wrap(err, "channels");
+	if (json_is_object(channels))
+		json_object_set(doc, "channels", channels);
+	if (json_is_array(json_object_get(in, "pipelines")))
+		json_object_set(doc, "pipelines", json_object_get(in, "pipelines"));
 	return 0;
-}
-
-static void set_time(json_t *doc, const char *member, int64_t wall_us)
-{
-	char text[TIME_LEN + 1];
-	time_format(wall_us, text);
-	json_object_set_new(doc, member, json_string(text));
 }
 
 json_t *registry_key(const json_t *in, const char *id, const char *tenant, int64_t created_us,
 		     struct error *err)
 {
-	static const char *const names[] = {"name", "scopes", "expires_at", NULL};
+	static const char *const names[] = {"name",      "scopes",     "channels",
+					    "pipelines", "expires_at", NULL};
 	json_t *doc = json_object();
 	if (registry_object(in, "a key", err) || json_only(in, names, err))
 		goto fail;
 	json_object_set_new(doc, "id", json_string(id));
 	json_object_set_new(doc, "tenant", json_string(tenant));
 	if (registry_copy_text(doc, in, "name", NAME_TEXT_MAX, NULL, err) ||
-	    copy_scopes(doc, in, err) || copy_expiry(doc, in, created_us, err))
+	    copy_scopes(doc, in, err) || copy_permit(doc, in, err) ||
+	    registry_copy_expiry(doc, in, created_us, err))
 		goto fail;
 	json_object_set_new(doc, "status", json_string("active"));
-	set_time(doc, "created_at", created_us);
+	registry_set_time(doc, "created_at", created_us);
 	return doc;
 fail:
 	json_decref(doc);
@@ -194,7 +191,7 @@ json_t *registry_key_revoked(const json_t *key, int64_t now_us)
 	json_t *doc = json_copy((json_t *)key);
 	if (strcmp(json_string_value(json_object_get(doc, "status")), "revoked") != 0) {
 		json_object_set_new(doc, "status", json_string("revoked"));
-		set_time(doc, "revoked_at", now_us);
+		registry_set_time(doc, "revoked_at", now_us);
 	}
 	return doc;
 }
@@ -212,7 +209,7 @@ json_t *registry_operator(const json_t *in, const char *id, int64_t created_us, 
 	    json_get_text(in, "role", true, &role, err) ||
 	    registry_copy_word(doc, in, "role", roles, err))
 		goto fail;
-	set_time(doc, "created_at", created_us);
+	registry_set_time(doc, "created_at", created_us);
 	return doc;
 fail:
 	json_decref(doc);

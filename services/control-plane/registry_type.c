@@ -122,17 +122,20 @@ json_t *registry_catalog_type(const char *tenant, const char *type, const char *
 
 json_t *registry_catalog_tenant(const json_t *tenant, const json_t *limits)
 {
-	static const char *const names[] = {"id", "name", "region", "class", "status", "weight"};
+	static const char *const names[] = {"id",     "name",   "region", "class",
+					    "status", "weight", "origins"};
 	json_t *doc = json_object();
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
-		json_object_set(doc, names[i], json_object_get(tenant, names[i]));
+		if (json_object_get(tenant, names[i]))
+			json_object_set(doc, names[i], json_object_get(tenant, names[i]));
 	json_object_set(doc, "limits", (json_t *)limits);
 	return doc;
 }
 
 json_t *registry_catalog_key(const json_t *key, const char *hash)
 {
-	static const char *const names[] = {"id", "tenant", "scopes", "status", "expires_at"};
+	static const char *const names[] = {"id",       "tenant",    "scopes",    "status",
+					    "channels", "pipelines", "expires_at"};
 	json_t *doc = json_object();
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		if (json_object_get(key, names[i]))
@@ -168,7 +171,8 @@ void registry_key_pipeline(const char *name, unsigned version, char out[REGISTRY
 
 bool registry_key_known(const char *key)
 {
-	static const char *const prefixes[] = {"tenant.", "key.", "type.", "model.", "pipeline."};
+	static const char *const prefixes[] = {"tenant.", "key.",      "signing.", "type.",
+					       "model.",  "pipeline.", "edge.",    "hook."};
 	for (size_t i = 0; i < sizeof(prefixes) / sizeof(*prefixes); i++)
 		if (!strncmp(key, prefixes[i], strlen(prefixes[i])))
 			return true;

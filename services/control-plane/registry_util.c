@@ -74,6 +74,24 @@ int registry_copy_word(json_t *doc, const json_t *in, const char *member, const 
 	return -1;
 }
 
+int registry_check_url(const char *url, struct error *err)
+{
+	const char *rest = !strncmp(url, "http://", 7)    ? url + 7
+			   : !strncmp(url, "https://", 8) ? url + 8
+							  : NULL;
+	if (!rest || !*rest || *rest == '/' || *rest == ':')
+		return err_set(err, ERR_REJECTED, "url: must be http://host… or https://host…");
+	for (const char *p = url; *p; p++)
+		if (*p <= ' ' || *p > '~')
+			return err_set(err, ERR_REJECTED,
+				       "url: has a character that must be encoded");
+	/* Credentials belong into secret_env: a url is shown to every operator and written to logs.
+	 */
+	if (memchr(rest, '@', strcspn(rest, "/?#")))
+		return err_set(err, ERR_REJECTED, "url: no user or password in it; use secret_env");
+	return 0;
+}
+
 int registry_copy_int(json_t *doc, const json_t *in, const char *member, int64_t min, int64_t max,
 		      int64_t dflt, struct error *err)
 {
@@ -92,6 +110,31 @@ bool registry_has_text(const json_t *array, const char *text)
 			   item) if (json_is_string(item) &&
 				     !strcmp(json_string_value(item), text)) return true;
 	return false;
+}
+
+int registry_copy_expiry(json_t *doc, const json_t *in, int64_t created_us, struct error *err)
+{
+	const char *text;
+	char out[TIME_LEN + 1];
+	int64_t at;
+	if (json_get_text(in, "expires_at", false, &text, err))
+		return -1;
+	if (!text)
+		return 0;
+	if (!registry_time(text, &at))
+		return err_set(err, ERR_REJECTED, "expires_at: not a time as in RFC 3339");
+	if (at <= created_us)
+		return err_set(err, ERR_REJECTED, "expires_at: is in the past");
+	time_format(at, out);
+	json_object_set_new(doc, "expires_at", json_string(out));
+	return 0;
+}
+
+void registry_set_time(json_t *doc, const char *member, int64_t wall_us)
+{
+	char text[TIME_LEN + 1];
+	time_format(wall_us, text);
+	json_object_set_new(doc, member, json_string(text));
 }
 
 json_t *registry_merge(const json_t *target, const json_t *patch)

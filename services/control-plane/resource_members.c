@@ -1,4 +1,4 @@
-/* /v1/members, /v1/edges, /v1/workers: who is alive, from the member list. */
+/* /v1/members, /v1/workers: who is alive, from the member list. */
 #include "services/control-plane/bridge.h"
 #include "services/control-plane/resources.h"
 
@@ -15,11 +15,6 @@ static void list(struct call *call, const char *service)
 void members_list(struct call *call)
 {
 	list(call, NULL);
-}
-
-void edges_list(struct call *call)
-{
-	list(call, "edge");
 }
 
 void workers_list(struct call *call)

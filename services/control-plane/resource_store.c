@@ -174,7 +174,7 @@ static void answer_json(struct call *call, struct strbuf *answer)
 	penstock__json_reply__free_unpacked(reply, NULL);
 }
 
-void event_timeline(struct call *call)
+static void ask_about(struct call *call, const char *subject)
 {
 	const char *tenant = call_query(call, "tenant");
 	struct strbuf data = {0}, answer = {0};
@@ -187,8 +187,18 @@ void event_timeline(struct call *call)
 	req.tenant = (char *)(tenant ? tenant : "");
 	strbuf_reserve(&data, penstock__timeline_request__get_packed_size(&req));
 	data.len = penstock__timeline_request__pack(&req, (uint8_t *)data.data);
-	if (!ask(call, SUBJECT_STORE_TIMELINE, &data, &answer))
+	if (!ask(call, subject, &data, &answer))
 		answer_json(call, &answer);
+}
+
+void event_timeline(struct call *call)
+{
+	ask_about(call, SUBJECT_STORE_TIMELINE);
+}
+
+void event_deliveries(struct call *call)
+{
+	ask_about(call, SUBJECT_STORE_DELIVERIES);
 }
 
 void task_get(struct call *call)

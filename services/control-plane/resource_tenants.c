@@ -180,6 +180,9 @@ static int delete_rows(struct edit *e, const char *id)
 	return change_run(&e->ch,
 			  "INSERT INTO control.config_outbox (key)"
 			  " SELECT 'key.' || id FROM control.api_keys WHERE tenant = $1 UNION ALL"
+			  " SELECT 'signing.' || tenant || '.' || id FROM control.signing_keys"
+			  "  WHERE tenant = $1 UNION ALL"
+			  " SELECT 'hook.' || id FROM control.hooks WHERE tenant = $1 UNION ALL"
 			  " SELECT 'type.' || tenant || '.' || type FROM control.event_types"
 			  "  WHERE tenant = $1",
 			  1, values) ||

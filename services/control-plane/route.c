@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base64url.h"
+
 /* One segment of a path against "{}", "{}:verb" or a fixed word. */
 static bool segment(const char *pattern, size_t n, const char *text, size_t len,
 		    struct route_ids *ids)
@@ -34,60 +36,21 @@ bool route_match(const char *pattern, const char *path, struct route_ids *ids)
 	return !*pattern && !*path;
 }
 
-static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-/* base64url without padding, RFC 4648 section 5. */
-static void encode(const unsigned char *in, size_t len, char *out)
-{
-	uint32_t bits = 0;
-	int have = 0;
-	for (size_t i = 0; i < len; i++) {
-		bits = bits << 8 | in[i];
-		for (have += 8; have >= 6; have -= 6)
-			*out++ = alphabet[bits >> (have - 6) & 63];
-	}
-	if (have)
-		*out++ = alphabet[bits << (6 - have) & 63];
-	*out = '\0';
-}
-
-static bool decode(const char *in, char *out, size_t room)
-{
-	uint32_t bits = 0;
-	int have = 0;
-	size_t n = 0;
-	for (; *in; in++) {
-		const char *at = strchr(alphabet, *in);
-		if (!at)
-			return false;
-		bits = bits << 6 | (uint32_t)(at - alphabet);
-		have += 6;
-		if (have < 8)
-			continue;
-		have -= 8;
-		if (n + 1 == room)
-			return false;
-		out[n] = (char)(bits >> have & 255);
-		if (!out[n++])
-			return false;
-	}
-	out[n] = '\0';
-	return true;
-}
-
 void page_token_make(const char *list, const char *last, char out[PAGE_TOKEN_MAX])
 {
 	char text[(PAGE_TOKEN_MAX - 1) / 4 * 3];
 	int n = snprintf(text, sizeof(text), "%.64s\n%.*s", list, ROUTE_ID_MAX, last);
-	encode((const unsigned char *)text, (size_t)n, out);
+	base64url_encode(text, (size_t)n, out);
 }
 
 int page_token_read(const char *token, const char *list, char *last, struct error *err)
 {
 	char text[PAGE_TOKEN_MAX];
-	size_t n = strlen(list);
-	if (!decode(token, text, sizeof(text)) || strncmp(text, list, n) != 0 || text[n] != '\n' ||
-	    !text[n + 1] || strlen(text + n + 1) > ROUTE_ID_MAX)
+	size_t len, n = strlen(list);
+	bool good = base64url_decode(token, strlen(token), text, sizeof(text) - 1, &len);
+	text[good ? len : 0] = '\0';
+	if (strlen(text) != len || strncmp(text, list, n) != 0 || text[n] != '\n' || !text[n + 1] ||
+	    strlen(text + n + 1) > ROUTE_ID_MAX)
 		return err_set(err, ERR_REJECTED, "page_token: is not one of this list");
 	strcpy(last, text + n + 1);
 	return 0;

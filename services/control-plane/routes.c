@@ -4,6 +4,14 @@
 static const char *const query_events[] = {"tenant",    "channel",    "after", "limit",
 					   "page_size", "page_token", NULL};
 static const char *const query_tenant[] = {"tenant", NULL};
+static const char *const query_task[] = {"tenant", "validate_only", NULL};
+static const char *const query_tasks[] = {"tenant",    "pipeline",   "state",
+					  "page_size", "page_token", NULL};
+static const char *const query_dead[] = {"tenant",    "pipeline",   "reason",
+					 "page_size", "page_token", NULL};
+
+static const char *const query_usage[] = {"tenant", "task", "pipeline",  "model",      "from",
+					  "to",     "by",   "page_size", "page_token", NULL};
 
 #define READ(fn)                                                                                   \
 	{                                                                                          \
@@ -41,6 +49,19 @@ const struct api_route api_routes[] = {
     {"/v1/tenants/{}/limits", {READ(limits_get), NONE, EDIT(limits_put), EDIT(limits_patch), NONE}},
     {"/v1/tenants/{}/keys", {LIST(keys_list), ADMIN_EDIT(keys_post), NONE, NONE, NONE}},
     {"/v1/tenants/{}/keys/{}", {READ(key_get), NONE, NONE, NONE, ADMIN_EDIT(key_delete)}},
+    {"/v1/tenants/{}/signing-keys",
+     {LIST(signing_list), ADMIN_EDIT(signing_post), NONE, NONE, NONE}},
+    {"/v1/tenants/{}/signing-keys/{}",
+     {READ(signing_get), NONE, NONE, NONE, ADMIN_EDIT(signing_delete)}},
+    {"/v1/tenants/{}/hooks", {LIST(hooks_list), ADMIN_EDIT(hooks_post), NONE, NONE, NONE}},
+    {"/v1/tenants/{}/hooks/{}/status", {READ(hook_status), NONE, NONE, NONE, NONE}},
+    {"/v1/tenants/{}/hooks/{}:enable", {NONE, EDIT(hook_enable), NONE, NONE, NONE}},
+    {"/v1/tenants/{}/hooks/{}:disable", {NONE, EDIT(hook_disable), NONE, NONE, NONE}},
+    {"/v1/tenants/{}/hooks/{}:rotate", {NONE, ADMIN_EDIT(hook_rotate), NONE, NONE, NONE}},
+    {"/v1/tenants/{}/hooks/{}", {READ(hook_get), NONE, NONE, NONE, ADMIN_EDIT(hook_delete)}},
+    {"/v1/tenants/{}/schedules", {LIST(schedules_list), NONE, NONE, NONE, NONE}},
+    {"/v1/tenants/{}/schedules/{}",
+     {READ(schedule_get), NONE, EDIT(schedule_put), NONE, EDIT(schedule_delete)}},
     {"/v1/tenants/{}/schemas", {LIST(types_list), NONE, NONE, NONE, NONE}},
     {"/v1/tenants/{}/schemas/{}/versions",
      {LIST(versions_list), EDIT(versions_post), NONE, NONE, NONE}},
@@ -60,9 +81,28 @@ const struct api_route api_routes[] = {
     {"/v1/events", {{events_list, ROLE_VIEWER, query_events}, NONE, NONE, NONE, NONE}},
     {"/v1/events/{}/timeline",
      {{event_timeline, ROLE_VIEWER, query_tenant}, NONE, NONE, NONE, NONE}},
+    {"/v1/events/{}/deliveries",
+     {{event_deliveries, ROLE_VIEWER, query_tenant}, NONE, NONE, NONE, NONE}},
+    {"/v1/tasks", {{tasks_list, ROLE_VIEWER, query_tasks}, NONE, NONE, NONE, NONE}},
+    {"/v1/dead-letters", {{dead_letters_list, ROLE_VIEWER, query_dead}, NONE, NONE, NONE, NONE}},
+    {"/v1/dead-letters:redrive", {NONE, EDIT(dead_letters_redrive), NONE, NONE, NONE}},
+    {"/v1/replays", {LIST(replays_list), EDIT(replays_post), NONE, NONE, NONE}},
+    {"/v1/replays/{}:pause", {NONE, EDIT(replay_pause), NONE, NONE, NONE}},
+    {"/v1/replays/{}:resume", {NONE, EDIT(replay_resume), NONE, NONE, NONE}},
+    {"/v1/replays/{}:cancel", {NONE, EDIT(replay_cancel), NONE, NONE, NONE}},
+    {"/v1/replays/{}", {READ(replay_get), NONE, NONE, NONE, NONE}},
+    {"/v1/operations/{}:cancel", {NONE, EDIT(operation_cancel), NONE, NONE, NONE}},
+    {"/v1/operations/{}", {READ(operation_get), NONE, NONE, NONE, NONE}},
+    {"/v1/tasks/{}:redrive", {NONE, {task_redrive, ROLE_OPERATOR, query_task}, NONE, NONE, NONE}},
+    {"/v1/tasks/{}:cancel", {NONE, {task_cancel, ROLE_OPERATOR, query_task}, NONE, NONE, NONE}},
+    {"/v1/usage", {{usage_list, ROLE_VIEWER, query_usage}, NONE, NONE, NONE, NONE}},
     {"/v1/tasks/{}", {{task_get, ROLE_VIEWER, query_tenant}, NONE, NONE, NONE, NONE}},
     {"/v1/members", {READ(members_list), NONE, NONE, NONE, NONE}},
-    {"/v1/edges", {READ(edges_list), NONE, NONE, NONE, NONE}},
+    {"/v1/edges", {LIST(edges_list), NONE, NONE, NONE, NONE}},
+    {"/v1/edges/{}:drain", {NONE, EDIT(edge_drain), NONE, NONE, NONE}},
+    {"/v1/edges/{}:undrain", {NONE, EDIT(edge_undrain), NONE, NONE, NONE}},
+    {"/v1/edges/{}", {READ(edge_get), NONE, NONE, NONE, NONE}},
+    {"/v1/sessions/{}:disconnect", {NONE, EDIT(session_disconnect), NONE, NONE, NONE}},
     {"/v1/workers", {READ(workers_list), NONE, NONE, NONE, NONE}},
     {NULL, {NONE, NONE, NONE, NONE, NONE}},
 };

@@ -33,6 +33,25 @@ static json_t *make_key(const PGresult *res, int row, char *key)
 	return doc;
 }
 
+static json_t *make_signing(const PGresult *res, int row, char *key)
+{
+	json_t *signing = parse(res, row, 2);
+	json_t *doc = registry_catalog_signing(signing, pg_text(res, row, 3));
+	registry_key_signing(pg_text(res, row, 0), pg_text(res, row, 1), key);
+	json_decref(signing);
+	return doc;
+}
+
+static json_t *make_hook(const PGresult *res, int row, char *key)
+{
+	json_t *hook = parse(res, row, 1);
+	json_t *doc = registry_catalog_hook(hook, pg_text(res, row, 2), pg_text(res, row, 3),
+					    pg_int(res, row, 4));
+	registry_key_hook(pg_text(res, row, 0), key);
+	json_decref(hook);
+	return doc;
+}
+
 static json_t *make_type(const PGresult *res, int row, char *key)
 {
 	json_t *versions = parse(res, row, 3);
@@ -55,6 +74,12 @@ static json_t *make_pipeline(const PGresult *res, int row, char *key)
 	return parse(res, row, 2);
 }
 
+static json_t *make_edge(const PGresult *res, int row, char *key)
+{
+	registry_key_edge(pg_text(res, row, 0), key);
+	return parse(res, row, 1);
+}
+
 #define TYPES                                                                                      \
 	"SELECT t.tenant, t.type, t.class, json_agg(v.doc ORDER BY v.version)"                     \
 	" FROM control.event_types t JOIN control.event_type_versions v USING (tenant, type)"
@@ -65,9 +90,14 @@ static const struct kind {
 } kinds[] = {
     {"SELECT id, doc, limits FROM control.tenants", make_tenant},
     {"SELECT id, doc, hash FROM control.api_keys", make_key},
+    {"SELECT tenant, id, doc, secret FROM control.signing_keys", make_signing},
+    {"SELECT id, doc, secret, previous_secret, (extract(epoch FROM previous_until) * 1000)::int8"
+     " FROM control.hooks WHERE coalesce(doc->>'direction', 'in') = 'in'",
+     make_hook},
     {TYPES " GROUP BY t.tenant, t.type, t.class", make_type},
     {"SELECT name, doc FROM control.models", make_model},
     {"SELECT name, version, doc FROM control.pipeline_versions", make_pipeline},
+    {"SELECT id, doc FROM control.edges", make_edge},
 };
 
 static int add_kind(PGconn *conn, const struct kind *kind, json_t *all, struct error *err)

@@ -36,19 +36,33 @@ static struct channel *find(struct hub *hub, const char *tenant, const char *cha
 static struct frame *new_frame(struct hub *hub, enum frame_kind kind, uint64_t offset,
 			       uint64_t prev)
 {
-	struct frame *f = frame_new(kind, WS_TEXT, hub->text.data, hub->text.len);
+	struct frame *f = frame_new(kind, WS_TEXT, hub->text.b.data, hub->text.b.len);
 
 	f->offset = offset;
 	f->prev = prev;
 	return f;
 }
 
-struct frame *channel_frame(struct hub *hub, const struct event_view *e, uint64_t offset,
-			    uint64_t prev)
+struct frame *channel_frame(struct hub *hub, const struct event_view *e, uint64_t hash,
+			    uint64_t offset, uint64_t prev)
 {
-	strbuf_reset(&hub->text);
+	struct frame *f;
+
+	strbuf_reset(&hub->text.b);
 	frames_event(&hub->text, e, offset != 0, offset, prev);
-	return new_frame(hub, offset ? FRAME_DURABLE : FRAME_EPHEMERAL, offset, prev);
+	f = new_frame(hub, offset ? FRAME_DURABLE : FRAME_EPHEMERAL, offset, prev);
+	f->topic = (uint32_t)hash;
+	return f;
+}
+
+struct frame *channel_delta(struct hub *hub, const struct delta_view *d, const char *channel,
+			    uint64_t seq)
+{
+	if (!wire_delta_fits(d, channel))
+		return NULL;
+	strbuf_reset(&hub->text.b);
+	frames_delta(&hub->text, d);
+	return new_frame(hub, FRAME_DELTA, 0, seq);
 }
 
 /* NULL: not a message of this channel. A hole that it leaves is repaired from the log. */
@@ -59,17 +73,14 @@ static struct frame *encode(const struct channel *c, const struct bus_msg *msg)
 	struct delta_view delta;
 
 	if (!strcmp(msg->stream, STREAM_DELTAS)) {
-		if (!wire_delta(msg->data, msg->len, &delta) ||
-		    !wire_delta_fits(&delta, c->channel))
+		if (!wire_delta(msg->data, msg->len, &delta))
 			return NULL;
-		strbuf_reset(&hub->text);
-		frames_delta(&hub->text, &delta);
-		return new_frame(hub, FRAME_DELTA, 0, 0);
+		return channel_delta(hub, &delta, c->channel, msg->seq);
 	}
 	if (!wire_event(msg->data, msg->len, &event) ||
 	    !wire_event_fits(&event, c->tenant, c->channel))
 		return NULL;
-	return channel_frame(hub, &event, *msg->stream ? msg->seq : 0, msg->prev);
+	return channel_frame(hub, &event, c->hash, *msg->stream ? msg->seq : 0, msg->prev);
 }
 
 static struct delivery *outbox_add(struct hub *hub, unsigned index)
@@ -110,17 +121,11 @@ static int64_t mailbox_depth(struct hub *hub, unsigned i)
 	       (b ? (int64_t)b->n : 0);
 }
 
-static void on_live(void *arg, const struct bus_msg *msg)
+/* Takes the reference over. */
+static void deliver(struct channel *c, struct frame *frame)
 {
-	struct channel *c = arg;
 	struct hub *hub = c->hub;
-	struct frame *frame = encode(c, msg);
 
-	metric_add(hub->edge->stats.events_in, 1);
-	if (!frame) {
-		metric_add(hub->edge->stats.malformed, 1);
-		return;
-	}
 	for (unsigned i = 0; i < hub->edge->n_reactors; i++) {
 		if (!c->slots[i].topic)
 			continue;
@@ -132,6 +137,27 @@ static void on_live(void *arg, const struct bus_msg *msg)
 		*outbox_add(hub, i) = (struct delivery){c->slots[i].topic, frame};
 	}
 	frame_unref(frame);
+}
+
+static void on_live(void *arg, const struct bus_msg *msg)
+{
+	struct channel *c = arg;
+	struct frame *frame = encode(c, msg);
+
+	metric_add(c->hub->edge->stats.events_in, 1);
+	if (frame)
+		deliver(c, frame);
+	else
+		metric_add(c->hub->edge->stats.malformed, 1);
+}
+
+void channel_direct(struct hub *hub, const char *tenant, const char *channel,
+		    const struct event_view *e)
+{
+	struct channel *c = find(hub, tenant, channel);
+
+	if (c)
+		deliver(c, channel_frame(hub, e, c->hash, 0, 0));
 }
 
 static void post_outbox(struct hub *hub, unsigned i)
@@ -298,7 +324,7 @@ static void sweep_on(struct hub *hub)
 		memcpy(check->tenant, c->tenant, strlen(c->tenant));
 		memcpy(check->channel, c->channel, strlen(c->channel));
 		hub->sweeping++;
-		plane_locate(hub, c->part, c->tenant, c->channel, on_checked, check);
+		plane_locate(hub, c->part, c->tenant, c->channel, true, on_checked, check);
 	}
 	if (hub->bus && !hub->sweep_at && !hub->sweeping && hub->sweep_failed)
 		timer_set(hub->loop, &hub->resweep, SWEEP_RETRY_US);

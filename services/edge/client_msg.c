@@ -3,16 +3,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "services/edge/jscan.h"
-
-#define MEMBERS_MAX 16
-
-/* One member of an operation: how it is read, and where it goes. */
-struct field {
-	const char *name;
-	bool required;
-	int (*read)(const struct jmember *m, struct client_msg *msg, struct client_error *why);
-};
+#include "common/textscan.h"
+#include "services/edge/client_msg_int.h"
+#include "services/edge/resume.h"
 
 /* Where a client's own text was cut, half a character may be left at the end: a frame must be
  * UTF-8.
@@ -138,30 +131,38 @@ static int read_offset(const struct jmember *m, struct client_msg *msg, struct c
 }
 
 /* A token is ASCII without anything that JSON would escape. */
-static int read_secret(const struct jmember *m, struct slice *out, struct client_error *why)
+static int read_secret(const struct jmember *m, size_t max, struct slice *out,
+		       struct client_error *why)
 {
-	if (m->kind != J_STRING || m->value.len > TOKEN_MAX + 2 ||
-	    memchr(m->value.p, '\\', m->value.len))
+	uint64_t high = 0;
+
+	*out = m->value;
+	if (m->kind == J_STRING)
+		*out = (struct slice){m->value.p + 1, m->value.len - 2};
+	if ((m->kind != J_STRING && m->kind != J_TEXT) || out->len > max ||
+	    textscan_plain(out->p, out->len, &high) != out->len || high) {
+		*out = (struct slice){NULL, 0};
 		return BAD("%.*s is no token", (int)m->key.len, m->key.p);
-	*out = (struct slice){m->value.p + 1, m->value.len - 2};
+	}
 	return 0;
 }
 
 static int read_token(const struct jmember *m, struct client_msg *msg, struct client_error *why)
 {
-	return read_secret(m, &msg->token, why);
+	return read_secret(m, TOKEN_MAX, &msg->token, why);
 }
 
 static int read_resume(const struct jmember *m, struct client_msg *msg, struct client_error *why)
 {
-	return read_secret(m, &msg->resume, why);
+	return read_secret(m, RESUME_MAX, &msg->resume, why);
 }
 
 static int read_id(const struct jmember *m, struct client_msg *msg, struct client_error *why)
 {
+	char text[REQUEST_ID_MAX - 1];
 	int64_t number;
 
-	if ((m->kind != J_STRING && !jscan_int(m, &number)) ||
+	if ((!jscan_text(m, text, sizeof(text)) && !jscan_int(m, &number)) ||
 	    !slice_copy(m->value, msg->id, sizeof(msg->id))) {
 		msg->id[0] = 0;
 		return BAD("id must be a string or a whole number of at most %d characters",
@@ -178,12 +179,9 @@ static int read_op(const struct jmember *m, struct client_msg *msg, struct clien
 	return 0; /* was read first */
 }
 
-static int read_fields(const struct jmember *m, size_t n, const struct field *fields,
-		       struct client_msg *msg, struct client_error *why);
-
 static int read_epoch(const struct jmember *m, struct client_msg *msg, struct client_error *why)
 {
-	if (m->kind != J_STRING)
+	if (m->kind != J_STRING && m->kind != J_TEXT)
 		return BAD("epoch must be a string");
 	/* A string that is no epoch of ours is an unknown epoch: recovered false, not an error. */
 	if (!jscan_text(m, msg->after_epoch, sizeof(msg->after_epoch)))
@@ -193,58 +191,63 @@ static int read_epoch(const struct jmember *m, struct client_msg *msg, struct cl
 
 static int read_after(const struct jmember *m, struct client_msg *msg, struct client_error *why)
 {
-	static const struct field fields[] = {
+	static const struct client_field fields[] = {
 	    {"epoch", false, read_epoch}, {"offset", true, read_offset}, {NULL, false, NULL}};
 	struct jmember members[2];
 	struct error err;
 	size_t n;
 
-	if (m->kind != J_OBJECT || jscan_object(m->value.p, m->value.len, members, 2, &n, &err))
+	if (m->kind == J_MESSAGE) {
+		if (client_pb_after(m->value, members, &n, why))
+			return -1;
+	} else if (m->kind != J_OBJECT ||
+		   jscan_object(m->value.p, m->value.len, members, 2, &n, &err)) {
 		return BAD("after must be {epoch, offset}");
+	}
 	msg->has_after = true;
-	return read_fields(members, n, fields, msg, why);
+	return client_msg_read(members, n, fields, msg, why);
 }
 
-static const struct field connect_fields[] = {{"op", true, read_op},
-					      {"id", false, read_id},
-					      {"token", false, read_token},
-					      {"resume", false, read_resume},
-					      {NULL, false, NULL}};
-static const struct field subscribe_fields[] = {{"op", true, read_op},
-						{"id", true, read_id},
-						{"channel", true, read_channel},
-						{"after", false, read_after},
-						{NULL, false, NULL}};
-static const struct field unsubscribe_fields[] = {{"op", true, read_op},
-						  {"id", true, read_id},
-						  {"channel", true, read_channel},
-						  {NULL, false, NULL}};
-static const struct field publish_fields[] = {
+static const struct client_field connect_fields[] = {{"op", true, read_op},
+						     {"id", false, read_id},
+						     {"token", false, read_token},
+						     {"resume", false, read_resume},
+						     {NULL, false, NULL}};
+static const struct client_field subscribe_fields[] = {{"op", true, read_op},
+						       {"id", true, read_id},
+						       {"channel", true, read_channel},
+						       {"after", false, read_after},
+						       {NULL, false, NULL}};
+static const struct client_field unsubscribe_fields[] = {{"op", true, read_op},
+							 {"id", true, read_id},
+							 {"channel", true, read_channel},
+							 {NULL, false, NULL}};
+static const struct client_field publish_fields[] = {
     {"op", true, read_op},     {"id", true, read_id},     {"channel", true, read_channel},
     {"type", true, read_type}, {"data", true, read_data}, {"version", false, read_version},
     {"key", false, read_key},  {NULL, false, NULL}};
-static const struct field task_fields[] = {{"op", true, read_op},
-					   {"id", true, read_id},
-					   {"pipeline", true, read_pipeline},
-					   {"key", true, read_key},
-					   {"input", true, read_data},
-					   {"deadline_ms", false, read_deadline},
-					   {"priority", false, read_priority},
-					   {NULL, false, NULL}};
-static const struct field cancel_fields[] = {
+static const struct client_field task_fields[] = {{"op", true, read_op},
+						  {"id", true, read_id},
+						  {"pipeline", true, read_pipeline},
+						  {"key", true, read_key},
+						  {"input", true, read_data},
+						  {"deadline_ms", false, read_deadline},
+						  {"priority", false, read_priority},
+						  {NULL, false, NULL}};
+static const struct client_field cancel_fields[] = {
     {"op", true, read_op}, {"id", true, read_id}, {"task", true, read_task}, {NULL, false, NULL}};
-static const struct field ack_fields[] = {{"op", true, read_op},
-					  {"id", false, read_id},
-					  {"channel", true, read_channel},
-					  {"offset", true, read_offset},
-					  {NULL, false, NULL}};
-static const struct field ping_fields[] = {
+static const struct client_field ack_fields[] = {{"op", true, read_op},
+						 {"id", false, read_id},
+						 {"channel", true, read_channel},
+						 {"offset", true, read_offset},
+						 {NULL, false, NULL}};
+static const struct client_field ping_fields[] = {
     {"op", true, read_op}, {"id", true, read_id}, {NULL, false, NULL}};
 
 static const struct {
 	const char *name;
 	enum client_op op;
-	const struct field *fields;
+	const struct client_field *fields;
 } ops[] = {
     {"publish", OP_PUBLISH, publish_fields},
     {"task", OP_TASK, task_fields},
@@ -256,8 +259,8 @@ static const struct {
     {"connect", OP_CONNECT, connect_fields},
 };
 
-static int read_fields(const struct jmember *m, size_t n, const struct field *fields,
-		       struct client_msg *msg, struct client_error *why)
+int client_msg_read(const struct jmember *m, size_t n, const struct client_field *fields,
+		    struct client_msg *msg, struct client_error *why)
 {
 	unsigned seen = 0;
 
@@ -279,8 +282,7 @@ static int read_fields(const struct jmember *m, size_t n, const struct field *fi
 	return 0;
 }
 
-/* What only the plane itself may say. */
-static int check_reserved(const struct client_msg *msg, struct client_error *why)
+int client_msg_reserved(const struct client_msg *msg, struct client_error *why)
 {
 	if (msg->op != OP_PUBLISH)
 		return 0;
@@ -292,7 +294,7 @@ static int check_reserved(const struct client_msg *msg, struct client_error *why
 	return 0;
 }
 
-static void clear(struct client_msg *msg)
+void client_msg_clear(struct client_msg *msg)
 {
 	msg->op = OP_NONE;
 	msg->id[0] = msg->channel[0] = msg->type[0] = msg->pipeline[0] = msg->task[0] = 0;
@@ -304,8 +306,19 @@ static void clear(struct client_msg *msg)
 	msg->priority = 0;
 }
 
+enum client_op client_msg_op(const char *name, const struct client_field **fields)
+{
+	for (size_t k = 0; k < sizeof(ops) / sizeof(ops[0]); k++)
+		if (!strcmp(ops[k].name, name)) {
+			*fields = ops[k].fields;
+			return ops[k].op;
+		}
+	*fields = NULL;
+	return OP_UNKNOWN;
+}
+
 static int find_op(const struct jmember *m, size_t n, struct client_msg *msg,
-		   const struct field **fields, struct client_error *why)
+		   const struct client_field **fields, struct client_error *why)
 {
 	char name[16];
 	size_t i = 0;
@@ -316,46 +329,78 @@ static int find_op(const struct jmember *m, size_t n, struct client_msg *msg,
 		return BAD("op is missing");
 	if (m[i].kind != J_STRING)
 		return BAD("op must be a string");
-	if (jscan_text(&m[i], name, sizeof(name)))
-		for (size_t k = 0; k < sizeof(ops) / sizeof(ops[0]); k++)
-			if (!strcmp(ops[k].name, name)) {
-				msg->op = ops[k].op;
-				*fields = ops[k].fields;
-				return 0;
-			}
 	msg->op = OP_UNKNOWN;
-	return BAD("unknown op");
+	if (jscan_text(&m[i], name, sizeof(name)))
+		msg->op = client_msg_op(name, fields);
+	return msg->op == OP_UNKNOWN ? BAD("unknown op") : 0;
 }
 
 int client_msg_parse(const char *text, size_t len, struct client_msg *msg, struct client_error *why)
 {
 	struct jmember members[MEMBERS_MAX];
-	const struct field *fields = NULL;
+	const struct client_field *fields = NULL;
 	struct error err;
+	bool unfit;
 	size_t n;
 
-	clear(msg);
-	if (jscan_object(text, len, members, MEMBERS_MAX, &n, &err))
+	client_msg_clear(msg);
+	unfit = jscan_object(text, len, members, MEMBERS_MAX, &n, &err) != 0;
+	if (unfit && !n)
 		return BAD("%s", err.msg);
 	/* First of all the id, so that whatever else is wrong is answered with it. */
 	for (size_t i = 0; i < n; i++)
 		if (slice_is(members[i].key, "id") && read_id(&members[i], msg, why))
 			msg->id[0] = 0; /* refused below, once more, when the operation is known */
-	if (find_op(members, n, msg, &fields, why) || read_fields(members, n, fields, msg, why))
+	if (find_op(members, n, msg, &fields, why))
 		return -1;
-	return check_reserved(msg, why);
+	if (unfit)
+		return BAD("%s", err.msg);
+	if (client_msg_read(members, n, fields, msg, why))
+		return -1;
+	return client_msg_reserved(msg, why);
+}
+
+/* Idempotency-Key (draft-ietf-httpapi-idempotency-key-header-07): a string of RFC 8941, 3.3.3. What
+ * has no quotes is taken as it is, for most clients send it so. Parameters would mean nothing. */
+static bool read_key_header(const char *text, char key[KEY_MAX + 1])
+{
+	size_t n = 0;
+
+	if (*text != '"') {
+		n = strlen(text);
+		while (n && (text[n - 1] == ' ' || text[n - 1] == '\t'))
+			n--;
+		if (n > KEY_MAX)
+			return false;
+		memcpy(key, text, n);
+		key[n] = 0;
+		return name_valid_key(key);
+	}
+	for (text++; *text && *text != '"'; text++) {
+		if (*text == '\\' && *++text != '"' && *text != '\\')
+			return false;
+		if (n == KEY_MAX)
+			return false;
+		key[n++] = *text;
+	}
+	key[n] = 0;
+	if (*text++ != '"')
+		return false;
+	text += strspn(text, " \t");
+	return (!*text || *text == ';') && name_valid_key(key);
 }
 
 int client_msg_body(const char *text, size_t len, enum client_op op, const char *key_header,
 		    struct client_msg *msg, struct client_error *why)
 {
-	const struct field *all = op == OP_TASK ? task_fields : publish_fields;
-	struct field fields[MEMBERS_MAX];
+	const struct client_field *all = op == OP_TASK ? task_fields : publish_fields;
+	struct client_field fields[MEMBERS_MAX];
 	struct jmember members[MEMBERS_MAX];
+	char key[KEY_MAX + 1];
 	struct error err;
 	size_t n, k = 0;
 
-	clear(msg);
+	client_msg_clear(msg);
 	msg->op = op;
 	for (; all->name; all++) {
 		if (all->read == read_op || all->read == read_id)
@@ -365,18 +410,19 @@ int client_msg_body(const char *text, size_t len, enum client_op op, const char 
 			fields[k].required = fields[k].required && !key_header;
 		k++;
 	}
-	fields[k] = (struct field){NULL, false, NULL};
+	fields[k] = (struct client_field){NULL, false, NULL};
 	if (jscan_object(text, len, members, MEMBERS_MAX, &n, &err))
 		return BAD("%s", err.msg);
-	if (read_fields(members, n, fields, msg, why))
+	if (client_msg_read(members, n, fields, msg, why))
 		return -1;
 	if (key_header) {
-		if (!name_valid_key(key_header))
-			return BAD("Idempotency-Key must be 1 to %d printable ASCII characters",
+		if (!read_key_header(key_header, key))
+			return BAD("Idempotency-Key must be a string of 1 to %d printable ASCII "
+				   "characters, with or without quotes",
 				   KEY_MAX);
-		if (msg->key[0] && strcmp(msg->key, key_header))
+		if (msg->key[0] && strcmp(msg->key, key))
 			return BAD("Idempotency-Key and key differ");
-		snprintf(msg->key, sizeof(msg->key), "%s", key_header);
+		memcpy(msg->key, key, sizeof(msg->key));
 	}
-	return check_reserved(msg, why);
+	return client_msg_reserved(msg, why);
 }

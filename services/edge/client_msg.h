@@ -1,4 +1,5 @@
-/* What a client says: one JSON object of PROTOCOL 2, parsed strictly into a struct.
+/* What a client says: one message of PROTOCOL 2, in JSON or protobuf, parsed strictly into a
+ * struct.
  *
  * Members that an operation does not have, values of another type or out of their range, and names
  * that are none are refused. Pure; threads: any. The slices point into the text that was parsed. */
@@ -9,8 +10,8 @@
 
 #include "common/ids.h"
 #include "common/names.h"
+#include "common/slice.h"
 #include "common/topology.h"
-#include "services/edge/slice.h"
 
 #define REQUEST_ID_MAX  128  /* of `id` as JSON text */
 #define TOKEN_MAX       4096 /* of a token */
@@ -32,7 +33,8 @@ enum client_op {
 
 struct client_msg {
 	enum client_op op;
-	char id[REQUEST_ID_MAX + 1]; /* JSON text as it came: "7" or 7; "" if there is none */
+	/* As it came: JSON text, "7" or 7, or the text itself in protobuf; "" if there is none. */
+	char id[REQUEST_ID_MAX + 1];
 	char channel[CHANNEL_MAX + 1];
 	char type[TYPE_MAX + 1];
 	char pipeline[TENANT_MAX + 1];
@@ -59,6 +61,8 @@ struct client_error {
  * read. */
 int client_msg_parse(const char *text, size_t len, struct client_msg *msg,
 		     struct client_error *why);
+/* The same of a ClientFrame (proto/client.proto): what holds for a member there holds here. */
+int client_pb_parse(const void *data, size_t len, struct client_msg *msg, struct client_error *why);
 /* The body of POST /v1/events (op OP_PUBLISH) and /v1/tasks (OP_TASK): the same members without op
  * and id. key_header: Idempotency-Key, or NULL; must not contradict the member. */
 int client_msg_body(const char *text, size_t len, enum client_op op, const char *key_header,

@@ -28,6 +28,7 @@ void *command_pack(const struct client_msg *msg, const struct command_from *from
 	command.principal = text(from->principal);
 	command.trace = text(from->trace);
 	command.edge = text(from->edge);
+	command.quota = from->quota;
 	if (msg->data.len)
 		jscan_compact(&data, msg->data);
 	bytes = (ProtobufCBinaryData){data.len, (uint8_t *)data.data};
@@ -84,6 +85,11 @@ void command_answer(const void *reply, size_t len, struct command_answer *a)
 	}
 	r = penstock__reply__unpack(NULL, len, reply);
 	a->reply = r;
+	if (r && r->quota)
+		a->quota = (struct command_quota){.limit = r->quota->limit,
+						  .remaining = r->quota->remaining,
+						  .window_s = r->quota->window_s,
+						  .reset_s = r->quota->reset_s};
 	if (r && r->body_case == PENSTOCK__REPLY__BODY_ACCEPTED) {
 		const Penstock__Accepted *ok = r->accepted;
 

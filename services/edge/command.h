@@ -10,6 +10,13 @@ struct command_from {
 	const char *id;      /* of this attempt */
 	const char *session; /* "" for HTTP */
 	const char *tenant, *principal, *edge, *trace;
+	bool quota; /* the answer shall have it */
+};
+
+/* The tenant's limit as draft-ietf-httpapi-ratelimit-headers tells it; limit 0: not known. */
+struct command_quota {
+	uint64_t limit, remaining;
+	uint32_t window_s, reset_s;
 };
 
 /* Packs a message of op PUBLISH, TASK or CANCEL. Owned by the caller. */
@@ -19,7 +26,8 @@ struct command_answer {
 	bool accepted;
 	struct frame_accepted ok;   /* accepted */
 	struct frame_error refused; /* else */
-	void *reply;                /* what the texts belong to */
+	struct command_quota quota;
+	void *reply; /* what the texts belong to */
 };
 
 /* reply NULL: nobody answered in time. Always fills in *a; end with command_answer_done(). */

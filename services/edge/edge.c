@@ -9,9 +9,12 @@
 #include "services/edge/http.h"
 #include "services/edge/hub.h"
 #include "services/edge/reactor.h"
+#include "services/edge/stream.h"
 
-#define TURN_US    20000
-#define HANG_UP_US 3000000 /* for what is under way after the sockets are gone */
+#define TURN_US     20000
+#define GOOD_BYE_MS 3000
+#define REPORT_US   1000000 /* for what is still to be said of deliveries */
+#define HANG_UP_US  3000000 /* for what is under way after the sockets are gone */
 
 /* --- parts -------------------------------------------------------------------------------- */
 
@@ -59,8 +62,8 @@ static void prepare(struct edge *edge)
 	    .ping_ms = conf->ping_ms,
 	    .pong_ms = conf->pong_ms,
 	    .resume_ttl_ms = conf->resume_ttl_ms,
+	    .renew_ms = conf->resume_ttl_ms / 2,
 	    .edge = conf->common.instance,
-	    .epoch = edge->epoch,
 	};
 }
 
@@ -83,6 +86,10 @@ static int start_doors(struct edge *edge, struct error *err)
 	const struct edge_conf *conf = edge->conf;
 	struct strbuf url = {0};
 
+	if (edge->shared) {
+		edge->url = xstrdup(conf->url);
+		return 0;
+	}
 	edge->admin =
 	    admin_start(conf->common.admin_addr, (int)conf->common.admin_port, edge->metrics, err);
 	if (!edge->admin)
@@ -101,19 +108,36 @@ static int start_doors(struct edge *edge, struct error *err)
 	return 0;
 }
 
-struct edge *edge_open(struct edge_conf *conf, edge_bus_fn *open_bus, struct error *err)
+static struct edge *open_edge(struct edge *edge, struct edge_conf *conf, edge_bus_fn *open_bus,
+			      struct error *err)
 {
-	struct edge *edge = xcalloc(1, sizeof(*edge));
-
 	edge->conf = conf;
-	raise_file_limit();
 	prepare(edge);
-	if (check_conf(conf, err) || !(edge->hub = hub_open(edge, open_bus, err)) ||
-	    start_reactors(edge, err) || start_doors(edge, err) || hub_start(edge->hub, err)) {
+	edge->hub = check_conf(conf, err) ? NULL : hub_open(edge, open_bus, err);
+	if (edge->hub)
+		edge->started_us = loop_wall_us(hub_loop(edge->hub));
+	if (!edge->hub || start_reactors(edge, err) || start_doors(edge, err) ||
+	    hub_start(edge->hub, err)) {
 		edge_free(edge);
 		return NULL;
 	}
 	return edge;
+}
+
+struct edge *edge_open(struct edge_conf *conf, edge_bus_fn *open_bus, struct error *err)
+{
+	raise_file_limit();
+	return open_edge(xcalloc(1, sizeof(struct edge)), conf, open_bus, err);
+}
+
+struct edge *edge_open_on(struct loop *loop, uint64_t seed, struct edge_conf *conf,
+			  edge_bus_fn *open_bus, struct error *err)
+{
+	struct edge *edge = xcalloc(1, sizeof(*edge));
+
+	edge->shared = loop;
+	edge->seed = seed;
+	return open_edge(edge, conf, open_bus, err);
 }
 
 int edge_port(const struct edge *edge)
@@ -150,7 +174,8 @@ void edge_command_end(struct edge *edge)
 
 void edge_stop(struct edge *edge)
 {
-	loop_stop(hub_loop(edge->hub));
+	if (!atomic_fetch_add(&edge->stops, 1))
+		loop_stop(hub_loop(edge->hub));
 }
 
 /* Turns the hub's loop until done() or so long. */
@@ -165,7 +190,12 @@ static void turn_until(struct edge *edge, bool (*done)(struct edge *edge), int64
 
 static bool all_gone(struct edge *edge)
 {
-	return !atomic_load(&edge->connections) && !http_active(edge->http);
+	return !atomic_load(&edge->connections) && (!edge->http || !http_active(edge->http));
+}
+
+static bool all_gone_or_hurried(struct edge *edge)
+{
+	return all_gone(edge) || atomic_load(&edge->stops) > 1;
 }
 
 static bool nobody_waits(struct edge *edge)
@@ -190,18 +220,40 @@ static bool all_stopped(struct edge *edge)
 	return edge->stopped == edge->n_reactors;
 }
 
-/* First the members and /readyz, so that nobody sends new clients here; then the clients. */
+/* The last one is told at the end of the spread, has its notice, may wait for a command's answer,
+ * and then has a moment for its half of the closing handshake. */
 static void say_good_bye(struct edge *edge)
 {
-	char *url = hub_elsewhere(edge->hub);
+	const struct edge_conf *conf = edge->conf;
+	int64_t last_ms = conf->command_ms + GOOD_BYE_MS;
 
-	atomic_store(&edge->draining, true);
 	hub_leave(edge->hub);
-	log_at(LOG_INFO, "draining", LOG_I("connections", atomic_load(&edge->connections)));
+	turn_until(edge, all_gone_or_hurried,
+		   (conf->drain_spread_ms + conf->drain_ms + last_ms) * 1000);
+	if (all_gone(edge))
+		return;
+	hub_leave(edge->hub);
+	turn_until(edge, all_gone, last_ms * 1000);
+}
+
+static void on_reported(void *arg)
+{
+	struct edge *edge = arg;
+
+	edge->reported++;
+}
+
+static bool all_reported(struct edge *edge)
+{
+	return edge->reported == edge->n_reactors && hub_receipts_empty(edge->hub);
+}
+
+/* The last receipts, while there is a bus. */
+static void report(struct edge *edge)
+{
 	for (unsigned i = 0; i < edge->n_reactors; i++)
-		reactor_drain(edge->reactors[i], edge->conf->drain_ms, url);
-	free(url);
-	turn_until(edge, all_gone, edge->conf->drain_ms * 1000);
+		reactor_receipts(edge->reactors[i], on_reported, edge);
+	turn_until(edge, all_reported, REPORT_US);
 }
 
 /* Requests are answered before what they came from goes: the bus first, so that everything that
@@ -209,8 +261,11 @@ static void say_good_bye(struct edge *edge)
  * sockets, then the threads. */
 static void take_down(struct edge *edge)
 {
+	report(edge);
 	hub_hang_up(edge->hub);
 	if (edge->http) {
+		for (unsigned i = 0; i < edge->n_reactors; i++)
+			streams_end(edge->reactors[i]);
 		turn_until(edge, nobody_waits, HANG_UP_US);
 		turn_until(edge, answered, HANG_UP_US / 10);
 		http_close(edge->http);
@@ -248,6 +303,7 @@ void edge_free(struct edge *edge)
 	for (unsigned i = 0; edge->reactors && i < edge->n_reactors; i++)
 		reactor_free(edge->reactors[i]);
 	free(edge->reactors);
+	usage_done(&edge->usage);
 	admin_stop(edge->admin);
 	metrics_free(edge->metrics);
 	free(edge->url);

@@ -10,8 +10,10 @@
 #include <microhttpd.h>
 
 #include "services/edge/client_msg.h"
+#include "services/edge/command.h"
 #include "services/edge/edge.h"
 #include "services/edge/hub.h"
+#include "services/edge/terms.h"
 
 struct http;
 struct call;
@@ -37,8 +39,8 @@ struct route {
 	unsigned scope; /* enum scope that the key needs */
 };
 
-extern const struct route http_routes_events[], http_routes_tasks[],
-    http_routes_ws[]; /* end in method NULL */
+extern const struct route http_routes_events[], http_routes_tasks[], http_routes_stream[],
+    http_routes_ws[], http_routes_hooks[]; /* end in method NULL */
 
 /* One request. libmicrohttpd's thread has it but while it waits for the hub. */
 struct call {
@@ -50,8 +52,11 @@ struct call {
 	struct client_msg msg;
 	struct client_error why;
 	bool begun, waiting, bad, answered;
+	bool streamed; /* the answer was written to the socket by somebody else */
+	bool head;     /* the method is HEAD: the route is GET's */
 	char trace[TRACE_LEN + 1];
 	struct auth_request auth;
+	struct hook_call hook; /* of /v1/hooks */
 	struct command_request command;
 	struct task_request task;
 	struct fetch_request *fetch;
@@ -59,14 +64,22 @@ struct call {
 	int64_t limit, listed;
 	/* the answer */
 	unsigned status;
-	const char *type, *allow;
+	const char *type;
+	char allow[48]; /* the methods of the path */
 	uint32_t retry_after_ms;
+	struct command_quota quota;
 	struct MHD_Response *upgrade;
-	char *token; /* of an upgrade */
+	struct MHD_Response *file; /* instead of the body */
+	char *token, *origin;      /* of an upgrade */
+	struct ws_terms terms;
 };
 
 /* Answers with the body that is in c->body (type application/json). */
 void call_reply(struct call *c, unsigned status);
+/* The same with another type. */
+void call_answer(struct call *c, unsigned status, const char *type);
+/* The answer is through, and the connection with it. */
+void call_streamed(struct call *c);
 void call_problem(struct call *c, const struct frame_error *e);
 void call_refuse(struct call *c, const char *code, const char *message);
 struct edge *call_edge(const struct call *c);
@@ -78,5 +91,12 @@ const char *call_header(const struct call *c, const char *name);
 /* The token of the request: Authorization: Bearer, or access_token. Owned by the caller; NULL:
  * none. */
 char *call_token(const struct call *c);
+/* The origin of the page that asks; owned by the caller; NULL: no browser. */
+char *call_origin(const struct call *c);
+/* http_cors.c: the headers of an answer to another origin. */
+void cors_add(const struct call *c, struct MHD_Response *r);
+/* The path as a file below dir (http_static.c). False: nothing is answered, for there is none, or
+ * there is one and c->allow says what can be done with it. */
+bool http_static(struct call *c, int dir, const char *method, const char *path);
 
 #endif

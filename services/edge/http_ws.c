@@ -10,10 +10,10 @@
 #include "services/edge/http.h"
 #include "services/edge/reactor.h"
 
-#define SUBPROTOCOL "penstock.v1.json"
+#define SUBPROTOCOLS "penstock.v1.json and penstock.v1.protobuf"
 
 /* Is word one of the comma separated tokens? */
-static bool has_token(const char *list, const char *word, bool exact)
+static bool has_token(const char *list, const char *word)
 {
 	size_t len = strlen(word);
 
@@ -22,7 +22,7 @@ static bool has_token(const char *list, const char *word, bool exact)
 
 		list += strspn(list, " \t,");
 		n = strcspn(list, " \t,");
-		if (n == len && !(exact ? strncmp(list, word, n) : strncasecmp(list, word, n)))
+		if (n == len && !strncasecmp(list, word, n))
 			return true;
 		list += n;
 	}
@@ -39,7 +39,9 @@ static bool valid_key(const char *key)
 }
 
 struct offers {
-	bool any, ours;
+	bool any_protocol;
+	bool may_deflate;
+	struct ws_terms *terms;
 };
 
 static enum MHD_Result look_at_offer(void *cls, enum MHD_ValueKind kind, const char *key,
@@ -49,30 +51,33 @@ static enum MHD_Result look_at_offer(void *cls, enum MHD_ValueKind kind, const c
 
 	(void)kind;
 	if (value && !strcasecmp(key, "Sec-WebSocket-Protocol")) {
-		o->any = true;
-		o->ours |= has_token(value, SUBPROTOCOL, true);
+		o->any_protocol = true;
+		terms_protocol(o->terms, value);
+	} else if (value && o->may_deflate && !strcasecmp(key, "Sec-WebSocket-Extensions")) {
+		terms_extensions(o->terms, value);
 	}
 	return MHD_YES;
 }
 
-static int check_handshake(struct call *c, struct offers *offers)
+static int check_handshake(struct call *c)
 {
 	struct edge *edge = call_edge(c);
+	struct offers offers = {.may_deflate = edge->conf->deflate, .terms = &c->terms};
 	const char *version = call_header(c, "Sec-WebSocket-Version");
 
-	if (!has_token(call_header(c, "Upgrade"), "websocket", false) ||
-	    !has_token(call_header(c, "Connection"), "upgrade", false))
+	if (c->head || !has_token(call_header(c, "Upgrade"), "websocket") ||
+	    !has_token(call_header(c, "Connection"), "upgrade"))
 		return client_refuse(&c->why, "upgrade_required",
 				     "this is the door for WebSockets");
 	if (!version || strcmp(version, "13"))
 		return client_refuse(&c->why, "upgrade_required", "only version 13 is spoken");
 	if (!valid_key(call_header(c, "Sec-WebSocket-Key")))
 		return client_refuse(&c->why, "bad_request", "Sec-WebSocket-Key is not valid");
-	MHD_get_connection_values(c->connection, MHD_HEADER_KIND, look_at_offer, offers);
-	if (offers->any && !offers->ours)
-		return client_refuse(&c->why, "bad_request", "the subprotocol is " SUBPROTOCOL);
+	MHD_get_connection_values(c->connection, MHD_HEADER_KIND, look_at_offer, &offers);
+	if (offers.any_protocol && !c->terms.named)
+		return client_refuse(&c->why, "bad_request", "the subprotocols are " SUBPROTOCOLS);
 	if (atomic_load(&edge->draining))
-		return client_refuse(&c->why, "unavailable", "this edge is stopping");
+		return client_refuse(&c->why, "unavailable", "this edge is draining");
 	if (!atomic_load(&edge->serving))
 		return client_refuse(&c->why, "unavailable", "this edge is not ready");
 	if (atomic_load(&edge->connections) >= edge->conf->connections)
@@ -99,49 +104,80 @@ static void on_upgrade(void *cls, struct MHD_Connection *connection, void *state
 
 		(void)fcntl(fd, F_SETFL, O_NONBLOCK);
 		atomic_fetch_add(&edge->connections, 1);
-		reactor_accept(edge->reactors[i], fd, c->token, extra, extra_len);
-		c->token = NULL;
+		reactor_accept(edge->reactors[i], fd, c->token, c->origin, &c->terms, extra,
+			       extra_len);
+		c->token = c->origin = NULL;
 	}
 	MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
 }
 
 static int read_ws(struct call *c)
 {
-	struct offers offers = {false, false};
+	struct strbuf extensions = {0};
 	char accept[29];
 
-	if (check_handshake(c, &offers)) {
+	if (check_handshake(c)) {
 		call_refuse(c, c->why.code, c->why.message);
 		return -1;
 	}
 	c->token = call_token(c);
+	c->origin = call_origin(c);
 	ws_accept(call_header(c, "Sec-WebSocket-Key"), accept);
 	c->upgrade = MHD_create_response_for_upgrade(on_upgrade, c);
 	MHD_add_response_header(c->upgrade, "Upgrade", "websocket");
 	MHD_add_response_header(c->upgrade, "Sec-WebSocket-Accept", accept);
-	if (offers.ours)
-		MHD_add_response_header(c->upgrade, "Sec-WebSocket-Protocol", SUBPROTOCOL);
+	if (c->terms.named)
+		MHD_add_response_header(c->upgrade, "Sec-WebSocket-Protocol",
+					terms_protocol_name(&c->terms));
+	if (c->terms.deflate) {
+		terms_add_extensions(&c->terms, &extensions);
+		MHD_add_response_header(c->upgrade, "Sec-WebSocket-Extensions",
+					strbuf_str(&extensions));
+		strbuf_done(&extensions);
+	}
 	call_reply(c, MHD_HTTP_SWITCHING_PROTOCOLS);
 	return 0;
 }
 
+static void say_edge(struct call *c, const char *id, const char *url, const char *region)
+{
+	strbuf_reset(&c->body);
+	strbuf_adds(&c->body, "{\"edge\":");
+	strbuf_add_json(&c->body, id);
+	strbuf_adds(&c->body, ",\"url\":");
+	strbuf_add_json(&c->body, url);
+	strbuf_adds(&c->body, ",\"region\":");
+	strbuf_add_json(&c->body, region);
+	strbuf_addc(&c->body, '}');
+	call_reply(c, MHD_HTTP_OK);
+}
+
+/* Without a token nobody's edge is asked for: this one answers for itself. */
 static int read_locate(struct call *c)
 {
 	const struct edge *edge = call_edge(c);
+	char *token = call_token(c);
 
-	strbuf_adds(&c->body, "{\"edge\":");
-	strbuf_add_json(&c->body, edge->conf->common.instance);
-	strbuf_adds(&c->body, ",\"url\":");
-	strbuf_add_json(&c->body, edge->url);
-	strbuf_adds(&c->body, ",\"region\":");
-	strbuf_add_json(&c->body, edge->conf->region);
-	strbuf_addc(&c->body, '}');
-	call_reply(c, MHD_HTTP_OK);
+	if (token)
+		explicit_bzero(token, strlen(token));
+	else
+		say_edge(c, edge->conf->common.instance, edge->url, edge->conf->region);
+	free(token);
 	return 0;
+}
+
+static void run_locate(struct call *c)
+{
+	const struct ring_edge *e = hub_shard_here(call_edge(c)->hub, c->auth.who.tenant);
+
+	if (e)
+		say_edge(c, e->id, e->url, e->region);
+	else
+		call_refuse(c, "unavailable", "no edge takes new clients");
 }
 
 const struct route http_routes_ws[] = {
     {"GET", "/v1/ws", read_ws, NULL, 0},
-    {"GET", "/v1/locate", read_locate, NULL, 0},
+    {"GET", "/v1/locate", read_locate, run_locate, 0},
     {NULL, NULL, NULL, NULL, 0},
 };

@@ -5,11 +5,20 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "services/edge/direct.h"
+#include "services/edge/disconnect.h"
+#include "services/edge/drain.h"
 #include "services/edge/hub_int.h"
+#include "services/edge/principal.h"
+#include "services/edge/resume.h"
+#include "services/edge/shard.h"
+#include "services/edge/usage_bus.h"
+
+#define REPLAY_TOTAL 65536 /* pages that wait, of all tenants */
 
 /* --- ready -------------------------------------------------------------------------------- */
 
-static void update_ready(struct hub *hub)
+void hub_update_ready(struct hub *hub)
 {
 	struct edge *edge = hub->edge;
 	const char *why = NULL;
@@ -30,20 +39,39 @@ static void update_ready(struct hub *hub)
 		admin_ready(edge->admin, !why, why);
 }
 
+static void set_epoch(struct hub *hub, uint64_t epoch)
+{
+	hub->epoch = epoch;
+	epoch_format(epoch, hub->edge->epoch);
+	for (unsigned i = 0; i < hub->edge->n_reactors; i++)
+		reactor_epoch(hub->edge->reactors[i], hub->edge->epoch);
+}
+
+void hub_saw_stream(struct hub *hub, const struct bus_stream_info *info)
+{
+	uint64_t epoch = (uint64_t)info->created_us;
+
+	hub->first_seq = info->first_seq;
+	hub->first_seq_known = true;
+	if (!hub->topology_ready || !epoch || epoch == hub->epoch)
+		return;
+	log_at(LOG_WARN, "the stream EVENTS was made anew: old positions are good for nothing");
+	set_epoch(hub, epoch);
+}
+
 static void on_topology(void *arg, uint64_t epoch)
 {
 	struct hub *hub = arg;
 
-	hub->epoch = epoch;
-	epoch_format(epoch, hub->edge->epoch);
+	set_epoch(hub, epoch);
 	hub->topology_ready = true;
 	plane_refresh(hub);
-	update_ready(hub);
+	hub_update_ready(hub);
 }
 
 static void on_catalog(void *arg)
 {
-	update_ready(arg);
+	hub_update_ready(arg);
 }
 
 static void on_connection(void *arg, bool connected)
@@ -54,20 +82,29 @@ static void on_connection(void *arg, bool connected)
 	       connected ? "connected to NATS" : "NATS connection lost");
 	if (connected && hub->was_connected)
 		channel_sweep(hub);
+	if (connected && hub->usage_sub)
+		usage_greet(hub);
 	hub->was_connected |= connected;
-	update_ready(hub);
+	hub_update_ready(hub);
 }
 
 /* --- who may stay ------------------------------------------------------------------------- */
+
+static void revoke(struct hub *hub, const struct revoke *what)
+{
+	for (unsigned i = 0; i < hub->edge->n_reactors; i++)
+		principal_revoke(hub->edge->reactors[i], what);
+}
 
 static void tenant_changed(struct hub *hub, const char *id)
 {
 	const struct tenant *t = catalog_tenant(hub->catalog, id);
 
+	if (t)
+		usage_limits(&hub->edge->usage, t);
 	if (t && t->active)
 		return;
-	for (unsigned i = 0; i < hub->edge->n_reactors; i++)
-		reactor_revoke(hub->edge->reactors[i], id, NULL, CLOSE_TENANT, 0, 0);
+	revoke(hub, &(struct revoke){.tenant = id, .code = CLOSE_TENANT});
 }
 
 static void key_changed(struct hub *hub, const char *id)
@@ -76,9 +113,26 @@ static void key_changed(struct hub *hub, const char *id)
 	bool good =
 	    key && auth_recheck(hub->catalog, key->tenant, id, loop_wall_us(hub->loop)) != AUTH_BAD;
 
-	for (unsigned i = 0; i < hub->edge->n_reactors; i++)
-		reactor_revoke(hub->edge->reactors[i], NULL, id, good ? 0 : CLOSE_TOKEN,
-			       good ? key->scopes : 0, good ? key->expires_us : 0);
+	revoke(hub, &(struct revoke){
+			.key = id, .code = good ? 0 : CLOSE_TOKEN, .rights = good ? key : NULL});
+}
+
+/* tail: "<tenant>.<kid>". A key that is there and in force has changed nothing for those who were
+ * let in by it. */
+static void signing_changed(struct hub *hub, const char *tail)
+{
+	char tenant[TENANT_MAX + 1];
+	size_t n = strcspn(tail, ".");
+	const struct signing_key *key;
+
+	if (n > TENANT_MAX || !tail[n])
+		return;
+	memcpy(tenant, tail, n);
+	tenant[n] = 0;
+	key = catalog_signing(hub->catalog, tenant, tail + n + 1);
+	if (!key || !key->active)
+		revoke(hub, &(struct revoke){
+				.tenant = tenant, .signing = tail + n + 1, .code = CLOSE_TOKEN});
 }
 
 static void on_changed(void *arg, const char *key)
@@ -91,28 +145,40 @@ static void on_changed(void *arg, const char *key)
 		tenant_changed(hub, key + 7);
 	else if (!strncmp(key, "key.", 4))
 		key_changed(hub, key + 4);
+	else if (!strncmp(key, "signing.", 8))
+		signing_changed(hub, key + 8);
+	else if (!strncmp(key, "edge.", 5) && !strcmp(key + 5, hub->edge->conf->common.instance))
+		drain_configured(hub);
 }
 
-static void auth_here(struct loop_post *post)
+static void on_members(void *arg)
 {
-	struct auth_request *r = (struct auth_request *)post;
-	struct hub *hub = r->base.hub;
+	shard_view(arg);
+	usage_view(arg);
+}
 
-	r->result = hub->bus && hub->topology_ready
-			? auth_check(hub->catalog, r->token, loop_wall_us(hub->loop), &r->who)
-			: AUTH_NOT_READY;
-	if (r->token) {
-		explicit_bzero(r->token, strlen(r->token));
-		free(r->token);
-		r->token = NULL;
-	}
+/* --- whose edge --------------------------------------------------------------------------- */
+
+const struct ring_edge *hub_shard_here(struct hub *hub, const char *tenant)
+{
+	return shard_find(hub, tenant);
+}
+
+static void shard_here(struct loop_post *post)
+{
+	struct shard_request *r = (struct shard_request *)post;
+	struct hub *hub = r->base.hub;
+	const struct ring_edge *e = shard_find(hub, r->tenant);
+
+	r->elsewhere = e && strcmp(e->id, hub->edge->conf->common.instance);
+	r->url = xstrdup(e ? e->url : hub->edge->url);
 	request_answer(&r->base);
 }
 
-void hub_auth(struct hub *hub, struct auth_request *r)
+void hub_shard(struct hub *hub, struct shard_request *r)
 {
 	r->base.hub = hub;
-	r->base.post.fn = auth_here;
+	r->base.post.fn = shard_here;
 	loop_post(hub->loop, &r->base.post);
 }
 
@@ -149,6 +215,7 @@ void hub_detach(struct hub *hub, struct topic *topic)
 static void on_turn_end(struct loop_hook *hook, void *arg)
 {
 	(void)hook;
+	door_turn_end(arg);
 	channel_turn_end(arg);
 }
 
@@ -171,7 +238,12 @@ struct hub *hub_open(struct edge *edge, edge_bus_fn *open_bus, struct error *err
 	hub->edge = edge;
 	timer_init(&hub->refresh, on_refresh, hub);
 	timer_init(&hub->resweep, on_resweep, hub);
-	hub->loop = loop_new(err);
+	hub_receipts_init(hub);
+	if (edge->shared)
+		rng_seed(&hub->rng, edge->seed);
+	else
+		rng_seed_os(&hub->rng);
+	hub->loop = edge->shared ? edge->shared : loop_new(err);
 	if (hub->loop)
 		hub->bus = open_bus(hub->loop, edge->conf, edge->metrics, err);
 	if (!hub->bus) {
@@ -184,23 +256,31 @@ struct hub *hub_open(struct edge *edge, edge_bus_fn *open_bus, struct error *err
 int hub_start(struct hub *hub, struct error *err)
 {
 	struct edge *edge = hub->edge;
-	const struct topology_conf conf = {.replicas = (int)edge->conf->common.replicas};
-	json_t *self = json_pack("{s:s, s:s}", "url", edge->url, "region", edge->conf->region);
+	const struct topology_conf conf = {.replicas = (int)edge->conf->common.replicas,
+					   .dedupe_ms = edge->conf->common.dedupe_ms};
 
 	hub->outbox = xcalloc(edge->n_reactors, sizeof(*hub->outbox));
+	pace_init(&hub->pace, (unsigned)edge->conf->replay_pages,
+		  (unsigned)edge->conf->replay_queue, REPLAY_TOTAL);
 	hub->hook = (struct loop_hook){.fn = on_turn_end, .arg = hub};
 	loop_hook_add(hub->loop, &hub->hook);
 	bus_on_state(hub->bus, on_connection, hub);
+	hub->was_connected = bus_connected(hub->bus); /* told are changes */
 	hub->topology = topology_start(hub->bus, hub->loop, &conf, on_topology, hub);
 	hub->catalog = catalog_start(hub->bus, hub->loop, on_catalog, on_changed, hub, err);
-	if (!hub->catalog) {
-		json_decref(self);
+	if (!hub->catalog)
 		return -1;
-	}
-	hub->members = members_start(hub->bus, hub->loop, "edge", edge->conf->common.instance, self,
-				     NULL, NULL, err);
-	update_ready(hub);
-	return hub->members ? 0 : -1;
+	shard_init(hub);
+	hub->members = members_start(hub->bus, hub->loop, "edge", edge->conf->common.instance,
+				     shard_describe(hub), on_members, hub, err);
+	if (!hub->members)
+		return -1;
+	if (usage_start(hub, err) || disconnect_start(hub, err))
+		return -1;
+	members_count_into(hub->members, edge->metrics);
+	members_describe(hub->members, shard_describe, hub);
+	hub_update_ready(hub);
+	return 0;
 }
 
 struct loop *hub_loop(struct hub *hub)
@@ -208,34 +288,9 @@ struct loop *hub_loop(struct hub *hub)
 	return hub->loop;
 }
 
-struct elsewhere {
-	const struct edge *edge;
-	char *url;
-};
-
-static void other_edge(void *arg, const struct member *m)
-{
-	struct elsewhere *e = arg;
-	const char *url = json_string_value(json_object_get(m->doc, "url"));
-
-	if (!e->url && url && strcmp(m->id, e->edge->conf->common.instance))
-		e->url = xstrdup(url);
-}
-
-char *hub_elsewhere(struct hub *hub)
-{
-	struct elsewhere e = {.edge = hub->edge};
-
-	if (hub->members)
-		members_each(hub->members, "edge", other_edge, &e);
-	return e.url ? e.url : xstrdup(hub->edge->url);
-}
-
 void hub_leave(struct hub *hub)
 {
-	members_stop(hub->members);
-	hub->members = NULL;
-	update_ready(hub);
+	drain_stop(hub);
 }
 
 void hub_hang_up(struct hub *hub)
@@ -244,7 +299,11 @@ void hub_hang_up(struct hub *hub)
 
 	if (!hub->bus)
 		return;
-	hub_leave(hub);
+	usage_stop(hub);
+	disconnect_stop(hub);
+	members_stop(hub->members);
+	hub->members = NULL;
+	hub_update_ready(hub);
 	catalog_stop(hub->catalog);
 	topology_stop(hub->topology);
 	hub->catalog = NULL;
@@ -257,6 +316,7 @@ void hub_hang_up(struct hub *hub)
 		log_at(LOG_WARN, "not everything was sent to NATS", LOG_S("error", err.msg));
 	bus_free(hub->bus);
 	hub->bus = NULL;
+	hub_receipts_done(hub);
 	timer_cancel(hub->loop, &hub->refresh);
 	timer_cancel(hub->loop, &hub->resweep);
 	plane_abandon(hub);
@@ -269,10 +329,15 @@ void hub_free(struct hub *hub)
 	if (hub->loop) {
 		hub_hang_up(hub);
 		channels_free(hub);
+		pace_done(&hub->pace);
 		if (hub->hook.fn)
 			loop_hook_del(hub->loop, &hub->hook);
-		loop_free(hub->loop);
+		if (!hub->edge->shared)
+			loop_free(hub->loop);
 	}
-	strbuf_done(&hub->text);
+	direct_done(hub);
+	drain_done(hub);
+	shard_done(hub);
+	strbuf_done(&hub->text.b);
 	free(hub);
 }

@@ -9,6 +9,7 @@
 
 #include "services/edge/edge.h"
 #include "services/edge/request.h"
+#include "services/edge/ring.h"
 
 struct topic;
 
@@ -37,6 +38,7 @@ void hub_command(struct hub *hub, struct command_request *r);
 void hub_locate(struct hub *hub, struct locate_request *r);
 void hub_fetch(struct hub *hub, struct fetch_request *r);
 void hub_task(struct hub *hub, struct task_request *r);
+void hub_shard(struct hub *hub, struct shard_request *r);
 /* The topic gets live frames from now on, and topic_located(); until hub_detach() is answered by
  * topic_detached(). */
 void hub_attach(struct hub *hub, struct topic *topic);
@@ -46,10 +48,11 @@ void hub_detach(struct hub *hub, struct topic *topic);
 void hub_command_here(struct hub *hub, struct command_request *r);
 void hub_fetch_here(struct hub *hub, struct fetch_request *r);
 void hub_task_here(struct hub *hub, struct task_request *r);
-/* The URL of another live edge, or of this one; owned by the caller. */
-char *hub_elsewhere(struct hub *hub);
-/* The stop: no member any more; later: the bus is flushed and closed, whatever waits for it is
- * answered by "unavailable", and so is all that is asked from then on. */
+/* The tenant's edge; NULL: none takes anybody. Valid until the next turn. */
+const struct ring_edge *hub_shard_here(struct hub *hub, const char *tenant);
+/* The stop: out of the ring, and the sockets' drain begins; again: everybody goes at once. Later:
+ * no member any more, the bus is flushed and closed, whatever waits for it is answered by
+ * "unavailable", and so is all that is asked from then on. */
 void hub_leave(struct hub *hub);
 void hub_hang_up(struct hub *hub);
 

@@ -3,9 +3,12 @@
 #define PENSTOCK_EDGE_HUB_INT_H
 
 #include "common/catalog.h"
+#include "common/gcra.h"
 #include "common/members.h"
 #include "common/topology.h"
+#include "services/edge/frames.h"
 #include "services/edge/hub.h"
+#include "services/edge/pace.h"
 #include "services/edge/reactor.h"
 #include "services/edge/table.h"
 #include "services/edge/topic.h"
@@ -38,6 +41,16 @@ struct pending {
 
 struct locating;
 
+#define DOOR_TURN 8 /* signatures of JWTs that a turn checks: a millisecond or so */
+
+/* Those whose signature is still to be checked (door.c). */
+struct door {
+	struct loop_post post; /* on its way while there are any */
+	struct hub *hub;
+	struct auth_request *first, *last;
+	unsigned checked; /* in this turn */
+};
+
 struct hub {
 	struct edge *edge;
 	struct loop *loop;
@@ -46,6 +59,11 @@ struct hub {
 	struct topology *topology;
 	struct catalog *catalog;
 	struct members *members;
+	struct ring ring; /* shard.c */
+	unsigned stops;   /* drain.c: how often a stop was asked for */
+	bool drained;     /* the operators want it */
+	struct drain_times drain_times;
+	json_t *drained_tenants; /* what the operators want for single ones; NULL: none */
 	bool topology_ready, was_connected;
 	uint64_t epoch;
 	uint64_t first_seq; /* of EVENTS, as of a moment ago */
@@ -62,27 +80,76 @@ struct hub {
 	unsigned sweeping;     /* checks under way */
 	bool sweep_failed;
 
+	struct door door;
+	struct gcra connects, resumes; /* of sockets that come in */
+	struct rng rng;
+
+	struct bus_sub *disconnect_sub;
+	struct timer usage_timer; /* usage_bus.c */
+	struct bus_sub *usage_sub;
+	int64_t usage_all_us; /* when the others were last told everything */
+	bool usage_asked;     /* somebody wants to know everything */
+
+	struct pace pace;      /* pages of logs to be read */
+	int64_t store_away_us; /* until then the event-store is not asked for what the stream has */
+
+	struct receipts_mail *receipts,
+	    *receipts_last;            /* wait for the bus; the first is on its way */
+	_Atomic size_t receipts_bytes; /* also of those that come to it */
+	struct timer receipts_retry;
+	bool receipts_busy;
+
+	struct table leases;    /* direct.c: by tenant */
+	int64_t leases_full_us; /* not looked for room before that */
+	struct strbuf direct;
+
 	struct pending *pending;
 	struct locating *locating;
-	struct strbuf text;
+	struct frame_buf text;
 };
+
+void hub_update_ready(struct hub *hub); /* something that /readyz depends on has changed */
+
+/* hub.c: what is known of EVENTS from now on. */
+void hub_saw_stream(struct hub *hub, const struct bus_stream_info *info);
+
+/* door.c */
+void door_turn_end(struct hub *hub);
 
 /* channel.c */
 void channel_attach(struct hub *hub, struct topic *topic);
 void channel_detach(struct hub *hub, struct topic *topic);
 void channel_turn_end(struct hub *hub); /* posts what the turn gathered */
+/* An ephemeral event of a client here, for those who subscribe here. */
+void channel_direct(struct hub *hub, const char *tenant, const char *channel,
+		    const struct event_view *e);
 /* The connection to the bus was gone: find out for each channel whether something was missed. */
 void channel_sweep(struct hub *hub);
 void channels_free(struct hub *hub);
-/* An event of the log as a frame; one reference. */
-struct frame *channel_frame(struct hub *hub, const struct event_view *e, uint64_t offset,
-			    uint64_t prev);
+/* A delta or reset as a frame; NULL: it is none of this channel. One reference. */
+struct frame *channel_delta(struct hub *hub, const struct delta_view *d, const char *channel,
+			    uint64_t seq);
+/* An event of the log as a frame; one reference. hash: of its tenant and channel. */
+struct frame *channel_frame(struct hub *hub, const struct event_view *e, uint64_t hash,
+			    uint64_t offset, uint64_t prev);
 
 /* plane.c */
+struct pending *pending_new(struct hub *hub, struct request *request,
+			    void (*fail)(struct request *request));
+struct request *pending_end(struct pending *p); /* frees p; the request is to be answered */
 typedef void located_fn(void *arg, bool ok, uint64_t last);
 void plane_locate(struct hub *hub, unsigned part, const char *tenant, const char *channel,
-		  located_fn *fn, void *arg);
+		  bool fresh, located_fn *fn, void *arg);
 void plane_refresh(struct hub *hub);
 void plane_abandon(struct hub *hub); /* the bus is gone: answers all that waits for it */
+
+/* fetch.c */
+/* A ReplayReply as it came from the bus: its events, as far as the page has room for them. False:
+ * it says nothing that can be used. */
+bool fetch_take_page(struct fetch_request *f, const void *data, size_t len, uint64_t epoch);
+/* Turns of the tenants to read from the bus. False: too many wait, or there is no bus. */
+bool turn_take(struct hub *hub, const char *tenant, struct turn *turn);
+void turn_end(struct hub *hub);
+void turns_abandon(struct hub *hub); /* what waits for one */
 
 #endif

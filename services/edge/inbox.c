@@ -1,14 +1,12 @@
 #include "services/edge/inbox.h"
 
-#include "common/ws.h"
-
 #define NO_CODE 1005 /* RFC 6455, 7.1.5: reserved for "no code was given" */
 
 void inbox_done(struct inbox *in)
 {
 	strbuf_done(&in->rest);
 	strbuf_done(&in->message);
-	in->open = false;
+	in->open = in->packed = false;
 }
 
 void inbox_start(struct inbox *in, struct inbox_cursor *cur, uint8_t *data, size_t len)
@@ -69,31 +67,71 @@ static bool control(const struct ws_frame *f, const uint8_t *payload, struct inb
 	return true;
 }
 
-/* A fragment or a whole message; false: a fragment that does not end one. */
-static bool data(struct inbox *in, const struct ws_frame *f, const uint8_t *payload, size_t max,
-		 struct inbox_event *event)
+/* A message is complete: is it what it must be? */
+static bool message(const struct inbox *in, const struct inbox_rules *rules, bool checked,
+		    struct inbox_event *event)
 {
-	*event = (struct inbox_event){.kind = INBOX_TEXT, .data = payload, .len = (size_t)f->len};
-	if ((f->opcode == WS_CONTINUATION) != in->open)
-		return bad(event, 1002);
-	if (f->opcode == WS_BINARY)
-		return bad(event, 1003); /* penstock.v1.json is text */
-	if (f->opcode == WS_CONTINUATION || !f->fin) {
-		if (in->message.len + f->len > max)
+	struct slice plain;
+
+	if (in->packed) {
+		switch (
+		    deflater_unpack(rules->deflater, event->data, event->len, rules->max, &plain)) {
+		case UNPACKED:
+			event->grown = plain.len > event->len ? plain.len - event->len : 0;
+			event->data = (const uint8_t *)plain.p;
+			event->len = plain.len;
+			break;
+		case UNPACKED_BAD:
+			return bad(event, 1007);
+		case UNPACKED_LONG:
 			return bad(event, 1009);
-		strbuf_add(&in->message, payload, (size_t)f->len);
-		in->open = !f->fin;
-		if (!f->fin)
-			return false;
-		event->data = (const uint8_t *)strbuf_str(&in->message);
-		event->len = in->message.len;
+		}
 	}
-	if (!utf8(event->data, event->len))
+	if (rules->opcode == WS_TEXT && !checked && !utf8(event->data, event->len))
 		return bad(event, 1007);
 	return true;
 }
 
-bool inbox_next(struct inbox *in, struct inbox_cursor *cur, size_t max, struct inbox_event *event)
+/* false: a fragment that does not end a message. */
+static bool fragment(struct inbox *in, const struct ws_frame *f, const uint8_t *payload,
+		     const struct inbox_rules *rules, struct inbox_event *event)
+{
+	bool text = rules->opcode == WS_TEXT && !in->packed;
+
+	if (in->message.len + f->len > rules->max)
+		return bad(event, 1009);
+	if (text && !ws_utf8(&in->utf8, payload, (size_t)f->len))
+		return bad(event, 1007);
+	strbuf_add(&in->message, payload, (size_t)f->len);
+	in->open = !f->fin;
+	if (!f->fin)
+		return false;
+	if (text && in->utf8)
+		return bad(event, 1007);
+	event->data = (const uint8_t *)strbuf_str(&in->message);
+	event->len = in->message.len;
+	return message(in, rules, text, event);
+}
+
+/* A fragment or a whole message; false: a fragment that does not end one. */
+static bool data(struct inbox *in, const struct ws_frame *f, const uint8_t *payload,
+		 const struct inbox_rules *rules, struct inbox_event *event)
+{
+	*event =
+	    (struct inbox_event){.kind = INBOX_MESSAGE, .data = payload, .len = (size_t)f->len};
+	if ((f->opcode == WS_CONTINUATION) != in->open)
+		return bad(event, 1002);
+	if (f->opcode == WS_CONTINUATION)
+		return fragment(in, f, payload, rules, event);
+	if (f->opcode != rules->opcode)
+		return bad(event, 1003); /* the subprotocol says which */
+	in->packed = f->rsv1;
+	in->utf8 = 0;
+	return f->fin ? message(in, rules, false, event) : fragment(in, f, payload, rules, event);
+}
+
+bool inbox_next(struct inbox *in, struct inbox_cursor *cur, const struct inbox_rules *rules,
+		struct inbox_event *event)
 {
 	if (!in->open && in->message.cap)
 		strbuf_done(&in->message); /* the message of the previous call */
@@ -103,7 +141,8 @@ bool inbox_next(struct inbox *in, struct inbox_cursor *cur, size_t max, struct i
 
 		if (cur->p == cur->end)
 			return false;
-		switch (ws_parse(cur->p, (size_t)(cur->end - cur->p), true, false, max, &f)) {
+		switch (ws_parse(cur->p, (size_t)(cur->end - cur->p), true, rules->deflater != NULL,
+				 rules->max, &f)) {
 		case WS_OK:
 			break;
 		case WS_MORE:
@@ -120,7 +159,7 @@ bool inbox_next(struct inbox *in, struct inbox_cursor *cur, size_t max, struct i
 		ws_mask(payload, (size_t)f.len, f.mask, 0);
 		if (f.opcode & 8)
 			return control(&f, payload, event);
-		if (data(in, &f, payload, max, event))
+		if (data(in, &f, payload, rules, event))
 			return true;
 	}
 }

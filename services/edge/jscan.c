@@ -1,18 +1,24 @@
 #include "services/edge/jscan.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "common/json.h"
+#include "common/textscan.h"
 
-#define DEPTH_MAX      64
+#define DEPTH_MAX      64  /* of what a client says */
+#define DEPTH_VALID    256 /* of what the plane says: what clients said, and more around it */
 #define KEYS_A_TIME    128 /* keys of all objects that are open at one point */
 #define KEYS_AN_OBJECT 24  /* compared one with another; more are left to common/json.h */
 
 struct scan {
 	const char *p, *end;
-	const char *wrong; /* what was wrong; NULL: nothing */
+	const char *wrong; /* why it is no JSON; NULL: nothing */
+	const char *unfit; /* what is not taken though it is JSON; NULL: nothing */
 	bool doubt;        /* the second opinion is needed */
-	unsigned depth;
+	bool lax;          /* only the grammar is looked at */
+	unsigned depth, max_depth;
+	uint64_t high; /* not 0: a string has bytes that are not ASCII */
 	size_t n_keys;
 	struct slice keys[KEYS_A_TIME];
 };
@@ -22,6 +28,12 @@ static bool fail(struct scan *s, const char *wrong)
 	if (!s->wrong)
 		s->wrong = wrong;
 	return false;
+}
+
+static void refuse(struct scan *s, const char *unfit)
+{
+	if (!s->unfit)
+		s->unfit = unfit;
 }
 
 static void space(struct scan *s)
@@ -56,15 +68,16 @@ static bool unicode_escape(struct scan *s)
 		return fail(s, "bad \\u escape");
 	s->p += 4;
 	if (c == 0)
-		return fail(s, "NUL in a string");
-	if (c >= 0xdc00 && c <= 0xdfff)
-		return fail(s, "lone surrogate in a string");
+		refuse(s, "NUL in a string");
+	else if (c >= 0xdc00 && c <= 0xdfff)
+		refuse(s, "lone surrogate in a string");
 	if (c < 0xd800 || c > 0xdbff)
 		return true;
-	if (s->end - s->p < 6 || s->p[0] != '\\' || s->p[1] != 'u' || (low = hex4(s->p + 2)) < 0 ||
-	    low < 0xdc00 || low > 0xdfff)
-		return fail(s, "lone surrogate in a string");
-	s->p += 6;
+	if (s->end - s->p >= 6 && s->p[0] == '\\' && s->p[1] == 'u' &&
+	    (low = hex4(s->p + 2)) >= 0xdc00 && low <= 0xdfff)
+		s->p += 6;
+	else
+		refuse(s, "lone surrogate in a string");
 	return true;
 }
 
@@ -72,15 +85,17 @@ static bool unicode_escape(struct scan *s)
 static bool string(struct scan *s, bool *escaped)
 {
 	s->p++;
-	while (s->p < s->end) {
-		unsigned char c = (unsigned char)*s->p++;
+	for (;;) {
+		unsigned char c;
 
+		s->p += textscan_plain(s->p, (size_t)(s->end - s->p), &s->high);
+		if (s->p == s->end)
+			break;
+		c = (unsigned char)*s->p++;
 		if (c == '"')
 			return true;
 		if (c < 0x20)
 			return fail(s, "control character in a string");
-		if (c != '\\')
-			continue;
 		*escaped = true;
 		if (s->p == s->end)
 			break;
@@ -153,8 +168,12 @@ static bool new_key(struct scan *s, size_t base, struct slice key, bool escaped)
 		return true;
 	}
 	for (size_t i = base; i < s->n_keys; i++)
-		if (s->keys[i].len == key.len && !memcmp(s->keys[i].p, key.p, key.len))
-			return fail(s, "duplicate key");
+		if (s->keys[i].len == key.len && !memcmp(s->keys[i].p, key.p, key.len)) {
+			/* Of the outermost members nobody could say which one is meant. */
+			if (s->depth == 1)
+				return fail(s, "duplicate key");
+			refuse(s, "duplicate key");
+		}
 	s->keys[s->n_keys++] = key;
 	return true;
 }
@@ -164,7 +183,7 @@ static bool object(struct scan *s, struct jmember *out, size_t max, size_t *n)
 {
 	size_t base = s->n_keys;
 
-	if (++s->depth > DEPTH_MAX)
+	if (++s->depth > s->max_depth)
 		return fail(s, "nested too deeply");
 	s->p++;
 	space(s);
@@ -180,7 +199,7 @@ static bool object(struct scan *s, struct jmember *out, size_t max, size_t *n)
 		if (!string(s, &escaped))
 			return false;
 		m.key.len = (size_t)(s->p - 1 - m.key.p);
-		if (!new_key(s, base, m.key, escaped))
+		if (!s->lax && !new_key(s, base, m.key, escaped))
 			return false;
 		space(s);
 		if (s->p == s->end || *s->p++ != ':')
@@ -190,11 +209,10 @@ static bool object(struct scan *s, struct jmember *out, size_t max, size_t *n)
 		if (!value(s, &m.kind))
 			return false;
 		m.value.len = (size_t)(s->p - m.value.p);
-		if (out) {
-			if (*n == max)
-				return fail(s, "too many members");
+		if (out && *n == max)
+			refuse(s, "too many members");
+		else if (out)
 			out[(*n)++] = m;
-		}
 		space(s);
 		if (s->p == s->end)
 			return fail(s, "object without an end");
@@ -215,7 +233,7 @@ static bool array(struct scan *s)
 {
 	enum jkind kind;
 
-	if (++s->depth > DEPTH_MAX)
+	if (++s->depth > s->max_depth)
 		return fail(s, "nested too deeply");
 	s->p++;
 	space(s);
@@ -271,20 +289,74 @@ static bool value(struct scan *s, enum jkind *kind)
 	}
 }
 
+/* Not initialised whole: 2 KiB of keys a message would cost more than the scan. */
+static void start(struct scan *s, const char *text, size_t len, bool lax)
+{
+	s->p = text;
+	s->end = text + len;
+	s->wrong = s->unfit = NULL;
+	s->doubt = false;
+	s->lax = lax;
+	s->depth = 0;
+	s->max_depth = lax ? DEPTH_VALID : DEPTH_MAX;
+	s->high = 0;
+	s->n_keys = 0;
+	space(s);
+}
+
+bool jscan_valid(const char *text, size_t len, bool *ascii)
+{
+	enum jkind kind;
+	struct scan s;
+
+	start(&s, text, len, true);
+	if (!value(&s, &kind))
+		return false;
+	space(&s);
+	*ascii = !s.high;
+	return s.p == s.end;
+}
+
+/* The scan is through: what is not taken though it is JSON. */
+static int check(const struct scan *s, const char *text, size_t len, struct error *err)
+{
+	json_t *json;
+
+	if (s->unfit)
+		return err_set(err, ERR_REJECTED, "%s", s->unfit);
+	if (!s->doubt)
+		return 0;
+	json = json_parse(text, len, err);
+	if (!json)
+		return -1;
+	json_decref(json);
+	return 0;
+}
+
+int jscan_value(const char *text, size_t len, struct error *err)
+{
+	enum jkind kind;
+	struct scan s;
+
+	start(&s, text, len, false);
+	s.depth = 1; /* it is a member of a message */
+	if (value(&s, &kind)) {
+		space(&s);
+		if (s.p != s.end)
+			fail(&s, "something follows the value");
+	}
+	if (s.wrong)
+		return err_set(err, ERR_REJECTED, "%s", s.wrong);
+	return check(&s, text, len, err);
+}
+
 int jscan_object(const char *text, size_t len, struct jmember *out, size_t max, size_t *n,
 		 struct error *err)
 {
 	struct scan s;
 
-	/* Not initialised whole: 2 KiB of keys a message would cost more than the scan. */
-	s.p = text;
-	s.end = text + len;
-	s.wrong = NULL;
-	s.doubt = false;
-	s.depth = 0;
-	s.n_keys = 0;
+	start(&s, text, len, false);
 	*n = 0;
-	space(&s);
 	if (s.p == s.end || *s.p != '{')
 		return err_set(err, ERR_REJECTED, "not a JSON object");
 	if (object(&s, out, max, n)) {
@@ -292,16 +364,11 @@ int jscan_object(const char *text, size_t len, struct jmember *out, size_t max, 
 		if (s.p != s.end)
 			fail(&s, "something follows the object");
 	}
-	if (s.wrong)
+	if (s.wrong) {
+		*n = 0;
 		return err_set(err, ERR_REJECTED, "%s", s.wrong);
-	if (s.doubt) {
-		json_t *json = json_parse(text, len, err);
-
-		if (!json)
-			return -1;
-		json_decref(json);
 	}
-	return 0;
+	return check(&s, text, len, err);
 }
 
 static size_t put_utf8(char *out, unsigned c)
@@ -328,12 +395,14 @@ static size_t put_utf8(char *out, unsigned c)
 	return 4;
 }
 
-/* *p is behind the backslash of an escape that was checked. */
-static unsigned escaped_char(const char **p)
+/* *p is behind the backslash of an escape that was checked, end at the closing quote. 0: NUL, or
+ * half of a pair. */
+static unsigned escaped_char(const char **p, const char *end)
 {
 	static const char names[] = "bfnrt", codes[] = "\b\f\n\r\t";
 	char c = *(*p)++;
 	const char *at;
+	int low;
 	unsigned u;
 
 	if (c != 'u') {
@@ -342,11 +411,13 @@ static unsigned escaped_char(const char **p)
 	}
 	u = (unsigned)hex4(*p);
 	*p += 4;
-	if (u >= 0xd800 && u <= 0xdbff) {
-		u = 0x10000 + ((u - 0xd800) << 10) + ((unsigned)hex4(*p + 2) - 0xdc00);
-		*p += 6;
-	}
-	return u;
+	if (u < 0xd800 || u > 0xdfff)
+		return u;
+	if (u > 0xdbff || end - *p < 6 || (*p)[0] != '\\' || (*p)[1] != 'u' ||
+	    (low = hex4(*p + 2)) < 0xdc00 || low > 0xdfff)
+		return 0;
+	*p += 6;
+	return 0x10000 + ((u - 0xd800) << 10) + ((unsigned)low - 0xdc00);
 }
 
 bool jscan_text(const struct jmember *m, char *out, size_t cap)
@@ -354,14 +425,20 @@ bool jscan_text(const struct jmember *m, char *out, size_t cap)
 	const char *p = m->value.p + 1, *end = m->value.p + m->value.len - 1;
 	size_t n = 0;
 
+	if (m->kind == J_TEXT)
+		return slice_copy(m->value, out, cap);
 	if (m->kind != J_STRING)
 		return false;
 	while (p < end) {
 		char c[4] = {*p++};
 		size_t k = 1;
+		unsigned u;
 
-		if (c[0] == '\\')
-			k = put_utf8(c, escaped_char(&p));
+		if (c[0] == '\\') {
+			if (!(u = escaped_char(&p, end)))
+				return false;
+			k = put_utf8(c, u);
+		}
 		if (n + k >= cap)
 			return false;
 		for (size_t i = 0; i < k; i++)
@@ -371,15 +448,36 @@ bool jscan_text(const struct jmember *m, char *out, size_t cap)
 	return true;
 }
 
+void jscan_unescape(struct strbuf *b, struct slice text)
+{
+	const char *p = text.p, *end = text.p + text.len;
+
+	while (p < end) {
+		const char *at = memchr(p, '\\', (size_t)(end - p));
+		char c[4];
+
+		strbuf_add(b, p, (size_t)((at ? at : end) - p));
+		if (!at)
+			return;
+		p = at + 1;
+		strbuf_add(b, c, put_utf8(c, escaped_char(&p, end)));
+	}
+}
+
 bool jscan_int(const struct jmember *m, int64_t *out)
 {
 	char text[24];
 	char *end;
 
+	if (m->kind == J_INT) {
+		*out = m->number;
+		return true;
+	}
 	if (m->kind != J_NUMBER || !slice_copy(m->value, text, 20))
 		return false;
+	errno = 0;
 	*out = strtoll(text, &end, 10);
-	return *end == 0;
+	return *end == 0 && !errno;
 }
 
 void jscan_compact(struct strbuf *b, struct slice v)

@@ -8,8 +8,11 @@
 static struct bus *open_nats(struct loop *loop, const struct edge_conf *conf,
 			     struct metrics *metrics, struct error *err)
 {
-	const struct bus_nats_conf nats = {
-	    .url = conf->common.nats_url, .name = conf->common.instance, .metrics = metrics};
+	/* What takes the direct road is delivered here before it goes out (direct.h). */
+	const struct bus_nats_conf nats = {.url = conf->common.nats_url,
+					   .name = conf->common.instance,
+					   .metrics = metrics,
+					   .no_echo = true};
 
 	return bus_nats_open(loop, &nats, err);
 }
@@ -41,7 +44,7 @@ int main(int argc, char **argv)
 			  "PENSTOCK_EDGE_", edge_settings, edge_n_settings, &conf, &conf.common);
 
 	if (rc)
-		return rc < 0 ? 2 : 0;
+		return rc < 0 ? CANNOT_START : 0;
 	block_signals();
 	edge = edge_open(&conf, open_nats, &err);
 	if (!edge || loop_signal(edge_loop(edge), SIGTERM, on_signal, edge, &err) ||
@@ -49,7 +52,7 @@ int main(int argc, char **argv)
 		log_at(LOG_ERROR, "cannot start", LOG_S("error", err.msg));
 		edge_free(edge);
 		env_done(edge_settings, edge_n_settings, &conf);
-		return 1;
+		return CANNOT_START;
 	}
 	edge_run(edge);
 	edge_free(edge);

@@ -6,22 +6,36 @@
 
 #include "common/strbuf.h"
 
-struct frame *frame_new(enum frame_kind kind, enum ws_opcode opcode, const void *payload,
-			size_t len)
+static struct frame *make(enum frame_kind kind, const uint8_t *header, size_t n,
+			  const void *payload, size_t len)
 {
-	uint8_t header[WS_HEADER_MAX];
-	size_t n = ws_header(header, opcode, len, NULL);
 	struct frame *f = xmalloc(sizeof(*f) + n + len);
 
 	atomic_init(&f->refs, 1);
 	f->len = (uint32_t)(n + len);
 	f->header = (uint8_t)n;
 	f->kind = (uint8_t)kind;
-	f->offset = f->prev = 0;
-	memcpy(f->data, header, n);
+	f->offset = f->prev = f->topic = 0;
+	for (size_t i = 0; i < FORM_N - 1; i++)
+		atomic_init(&f->forms[i], NULL);
+	if (n)
+		memcpy(f->data, header, n);
 	if (len)
 		memcpy(f->data + n, payload, len);
 	return f;
+}
+
+struct frame *frame_new(enum frame_kind kind, enum ws_opcode opcode, const void *payload,
+			size_t len)
+{
+	uint8_t header[WS_HEADER_MAX];
+
+	return make(kind, header, ws_header(header, opcode, len, NULL), payload, len);
+}
+
+struct frame *frame_new_raw(enum frame_kind kind, const void *data, size_t len)
+{
+	return make(kind, NULL, 0, data, len);
 }
 
 void frame_ref(struct frame *frame, uint32_t n)
@@ -31,8 +45,29 @@ void frame_ref(struct frame *frame, uint32_t n)
 
 void frame_unref(struct frame *frame)
 {
-	if (atomic_fetch_sub_explicit(&frame->refs, 1, memory_order_acq_rel) == 1)
-		free(frame);
+	struct frame *plain[2] = {frame, NULL};
+
+	if (atomic_fetch_sub_explicit(&frame->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	plain[1] = atomic_load_explicit(&frame->forms[FORM_PROTOBUF - 1], memory_order_relaxed);
+	for (unsigned i = 0; i < 2; i++) {
+		struct frame *deflated = atomic_load_explicit(
+		    &frame->forms[(FORM_DEFLATED | i) - 1], memory_order_relaxed);
+
+		if (deflated != plain[i])
+			free(deflated);
+	}
+	free(plain[1]);
+	free(atomic_load_explicit(&frame->forms[FORM_EVENT - 1], memory_order_relaxed));
+	free(frame);
+}
+
+/* What stands for the frame in this queue. */
+static struct frame *formed(const struct outq *q, struct frame *f)
+{
+	unsigned form = outq_form(q, f);
+
+	return form ? atomic_load_explicit(&f->forms[form - 1], memory_order_acquire) : f;
 }
 
 struct out_ref *out_ref_new(struct out_pool *pool, struct frame *frame)
@@ -81,13 +116,15 @@ static void grow(struct outq *q)
 
 enum outq_result outq_push(struct outq *q, const struct outq_bounds *bounds, struct out_ref *ref)
 {
-	const struct frame *f = ref->frame;
-	uint32_t *bytes = f->kind == FRAME_CONTROL ? &q->control_bytes : &q->data_bytes;
+	const struct frame *f = formed(q, ref->frame);
+	bool control = f->kind == FRAME_CONTROL;
+	uint32_t *bytes = control ? &q->control_bytes : &q->data_bytes;
+	uint32_t total = q->data_bytes + q->control_bytes;
 
-	if (f->kind == FRAME_EPHEMERAL && *bytes + f->len > bounds->soft)
-		return OUTQ_DROPPED;
-	if (*bytes > 0 && *bytes + f->len > bounds->hard)
-		return OUTQ_FULL;
+	if (!control && *bytes && *bytes + f->len > bounds->soft)
+		return OUTQ_OVER;
+	if (total && total + f->len > bounds->hard)
+		return control ? OUTQ_FULL : OUTQ_OVER;
 	if (q->n == q->cap)
 		grow(q);
 	q->ring[(q->head + q->n++) & (q->cap - 1)] = out_ref_add(ref);
@@ -100,7 +137,7 @@ int outq_vectors(const struct outq *q, struct iovec *iov, int max)
 	int n = q->n < (uint32_t)max ? (int)q->n : max;
 
 	for (int i = 0; i < n; i++) {
-		struct frame *f = q->ring[(q->head + (uint32_t)i) & (q->cap - 1)]->frame;
+		struct frame *f = formed(q, q->ring[(q->head + (uint32_t)i) & (q->cap - 1)]->frame);
 
 		iov[i] = (struct iovec){f->data, f->len};
 	}
@@ -111,8 +148,10 @@ int outq_vectors(const struct outq *q, struct iovec *iov, int max)
 	return n;
 }
 
-static void uncount(struct outq *q, const struct frame *f)
+static void uncount(struct outq *q, struct frame *frame)
 {
+	const struct frame *f = formed(q, frame);
+
 	if (f->kind == FRAME_CONTROL)
 		q->control_bytes -= f->len;
 	else
@@ -128,11 +167,23 @@ static void release(struct outq *q)
 	q->cap = q->head = 0;
 }
 
+uint64_t outq_first(const struct outq *q, uint32_t topic)
+{
+	for (uint32_t i = 0; i < q->n; i++) {
+		const struct frame *f = q->ring[(q->head + i) & (q->cap - 1)]->frame;
+
+		/* They come in the order of their channel. */
+		if (f->kind == FRAME_DURABLE && f->topic == topic)
+			return f->offset;
+	}
+	return 0;
+}
+
 void outq_written(struct outq *q, struct out_pool *pool, size_t n)
 {
 	while (n) {
 		struct out_ref *ref = q->ring[q->head];
-		size_t left = ref->frame->len - q->written;
+		size_t left = formed(q, ref->frame)->len - q->written;
 
 		if (n < left) {
 			q->written += (uint32_t)n;

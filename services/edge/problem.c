@@ -14,7 +14,7 @@ static const struct {
     {"forbidden", 403, "Forbidden"},
     {"not_found", 404, "Not found"},
     {"method_not_allowed", 405, "Method not allowed"},
-    {"conflict", 409, "Conflict"},
+    {"conflict", 422, "The key was used for something else"},
     {"expired", 410, "Expired"},
     {"too_large", 413, "Too large"},
     {"unsupported_media_type", 415, "Unsupported media type"},
@@ -44,8 +44,12 @@ void problem_add(struct strbuf *b, unsigned status, const struct frame_error *e,
 {
 	size_t i = find(e->code);
 
-	strbuf_adds(b, "{\"type\":\"about:blank\",\"title\":");
-	strbuf_add_json(b, i < sizeof(codes) / sizeof(codes[0]) ? codes[i].title : "Error");
+	/* A code that we do not know has no words of its own (RFC 9457, 4.2.1). */
+	bool known = i < sizeof(codes) / sizeof(codes[0]);
+
+	strbuf_addf(b, "{\"type\":\"%s%s\",\"title\":",
+		    known ? "urn:penstock:problem:" : "about:blank", known ? e->code : "");
+	strbuf_add_json(b, known ? codes[i].title : "Error");
 	strbuf_addf(b, ",\"status\":%u,\"code\":", status);
 	strbuf_add_json(b, e->code);
 	strbuf_adds(b, ",\"detail\":");

@@ -1,5 +1,5 @@
-/* Errors over HTTP: application/problem+json (RFC 9457) with the protocol's code. Pure; threads:
- * any. */
+/* Errors over HTTP: application/problem+json (RFC 9457) with the protocol's code, which is also the
+ * end of its type: urn:penstock:problem:<code>. Pure; threads: any. */
 #ifndef PENSTOCK_EDGE_PROBLEM_H
 #define PENSTOCK_EDGE_PROBLEM_H
 

@@ -6,25 +6,42 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/log.h"
 #include "services/edge/conn.h"
 #include "services/edge/topic.h"
 
+#define BATCH_MIN 4 /* fewer writes go out one by one */
+
 /* --- the turn's end ----------------------------------------------------------------------- */
+
+static void tell_deflated(struct stats *s, struct deflater *d)
+{
+	if (!(d->packed_out | d->packed_in))
+		return;
+	metric_add(s->deflate[DEFLATE_PLAIN_OUT], d->plain_out);
+	metric_add(s->deflate[DEFLATE_PACKED_OUT], d->packed_out);
+	metric_add(s->deflate[DEFLATE_PLAIN_IN], d->plain_in);
+	metric_add(s->deflate[DEFLATE_PACKED_IN], d->packed_in);
+	d->plain_out = d->packed_out = d->plain_in = d->packed_in = 0;
+}
 
 static void tell_metrics(struct reactor *r)
 {
 	struct stats *s = &r->edge->stats;
 	struct tally *t = &r->tally;
 
-	if (!(t->frames_in | t->bytes_in | t->writes | t->deliveries))
+	if (!(t->frames_in | t->bytes_in | t->writes | t->deliveries | t->queued))
 		return;
 	metric_add(s->frames_in, t->frames_in);
 	metric_add(s->frames_out, t->frames_out);
 	metric_add(s->bytes_in, t->bytes_in);
 	metric_add(s->bytes_out, t->bytes_out);
 	metric_add(s->writes, t->writes);
+	metric_add(s->batches, t->batches);
 	metric_add(s->deliveries, t->deliveries);
+	metric_add(s->out_bytes, t->queued);
 	*t = (struct tally){0};
+	tell_deflated(s, &r->deflater);
 }
 
 static void bury(struct reactor *r)
@@ -39,18 +56,88 @@ static void bury(struct reactor *r)
 	}
 }
 
+static struct conn *next_dirty(struct reactor *r)
+{
+	struct conn *c = r->dirty;
+
+	r->dirty = c->dirty_next;
+	c->dirty = false;
+	return c;
+}
+
+static bool worth_a_batch(const struct reactor *r)
+{
+	const struct conn *c = r->dirty;
+
+	for (unsigned i = 1; c && i < BATCH_MIN; i++)
+		c = c->dirty_next;
+	return r->sends && c;
+}
+
+static void on_sent(void *who, ssize_t result)
+{
+	conn_sent(who, result);
+}
+
+static void flush_batch(struct reactor *r)
+{
+	struct conn *batch[SENDS_MAX];
+	unsigned n = 0, writes = 0;
+
+	while (r->dirty && n < SENDS_MAX) {
+		batch[n] = next_dirty(r);
+		writes += conn_burst(batch[n++], r->sends);
+	}
+	r->tally.batches += writes > 0;
+	if (writes && !sends_go(r->sends, on_sent)) {
+		log_at(LOG_WARN, "io_uring failed, every write is a call of its own from now on");
+		sends_free(r->sends);
+		r->sends = NULL;
+	}
+	for (unsigned i = 0; i < n; i++)
+		conn_flush(batch[i]);
+}
+
+static void flush(struct reactor *r)
+{
+	int64_t before = r->tally.writes;
+
+	while (r->dirty) {
+		if (worth_a_batch(r))
+			flush_batch(r);
+		else
+			conn_flush(next_dirty(r));
+	}
+	gather_wrote(&r->gather, r->tally.writes - before, loop_clock_us(r->loop));
+}
+
+/* Not where somebody died: he is in the list still, and is about to be freed. */
+static bool gathers(struct reactor *r)
+{
+	int64_t left_us = gather_left_us(&r->gather, loop_now_us(r->loop));
+
+	if (!left_us || r->dead || r->stopped)
+		return false;
+	if (!timer_armed(&r->gathered))
+		timer_set(r->loop, &r->gathered, left_us);
+	return true;
+}
+
+static void on_gathered(struct timer *timer, void *arg)
+{
+	(void)timer; /* the turn's end does it */
+	(void)arg;
+}
+
 static void on_turn_end(struct loop_hook *hook, void *arg)
 {
 	struct reactor *r = arg;
 
 	(void)hook;
-	while (r->dirty) {
-		struct conn *c = r->dirty;
-
-		r->dirty = c->dirty_next;
-		c->dirty = false;
-		conn_flush(c);
-	}
+	/* A turn without writes leaves the pause as it is. */
+	if (r->dirty && !gathers(r))
+		flush(r);
+	receipts_turn_end(r);
 	bury(r);
 	tell_metrics(r);
 }
@@ -61,7 +148,8 @@ struct arrival {
 	struct loop_post post;
 	struct reactor *reactor;
 	int fd;
-	char *token;
+	char *token, *origin;
+	struct ws_terms terms;
 	size_t len;
 	uint8_t extra[];
 };
@@ -70,7 +158,7 @@ static void on_arrival(struct loop_post *post)
 {
 	struct arrival *a = (struct arrival *)post;
 	struct reactor *r = a->reactor;
-	struct conn *c = conn_new(r, a->fd, a->token);
+	struct conn *c = conn_new(r, a->fd, a->token, a->origin, &a->terms);
 
 	if (c && a->len)
 		conn_input(c, a->extra, a->len);
@@ -79,12 +167,18 @@ static void on_arrival(struct loop_post *post)
 	free(a);
 }
 
-void reactor_accept(struct reactor *r, int fd, char *token, const void *extra, size_t extra_len)
+void reactor_accept(struct reactor *r, int fd, char *token, char *origin,
+		    const struct ws_terms *terms, const void *extra, size_t extra_len)
 {
 	struct arrival *a = xmalloc(sizeof(*a) + extra_len);
 
-	*a = (struct arrival){
-	    .post.fn = on_arrival, .reactor = r, .fd = fd, .token = token, .len = extra_len};
+	*a = (struct arrival){.post.fn = on_arrival,
+			      .reactor = r,
+			      .fd = fd,
+			      .token = token,
+			      .origin = origin,
+			      .terms = *terms,
+			      .len = extra_len};
 	if (extra_len)
 		memcpy(a->extra, extra, extra_len);
 	loop_post(r->loop, &a->post);
@@ -107,133 +201,60 @@ void reactor_deliver(struct batch *batch)
 	loop_post(batch->reactor->loop, &batch->post);
 }
 
-struct revocation {
+/* --- the log's life ------------------------------------------------------------------------- */
+
+struct epoch_post {
 	struct loop_post post;
 	struct reactor *reactor;
-	bool by_key;
-	unsigned code, scopes;
-	int64_t expires_us;
-	char name[TENANT_MAX + 1];
+	char epoch[EPOCH_LEN + 1];
 };
 
-static void end_session(struct conn *c, unsigned code)
+static void on_epoch(struct loop_post *post)
 {
-	struct session_step *step = &c->reactor->step;
-	bool tenant = code == CLOSE_TENANT;
-
-	session_step_reset(step);
-	if (c->session.state != SESSION_CLOSING)
-		frames_error(
-		    &step->text, NULL,
-		    &(struct frame_error){.code = tenant ? "forbidden" : "unauthenticated",
-					  .message = tenant ? "the tenant is suspended"
-							    : "the token is not valid any more",
-					  .scope = tenant ? "tenant" : NULL});
-	session_close(&c->session, code, tenant ? "tenant disabled" : "token", step);
-	conn_apply(c, step);
-}
-
-static void on_revocation(struct loop_post *post)
-{
-	struct revocation *v = (struct revocation *)post;
+	struct epoch_post *e = (struct epoch_post *)post;
+	struct reactor *r = e->reactor;
+	bool changed = *r->epoch != 0;
+	struct topic *t;
 	struct conn *next;
 
-	for (struct conn *c = v->reactor->conns; c; c = next) {
-		struct principal *p = c->principal;
-
-		next = c->next;
-		if (!p || strcmp(v->by_key ? p->id : p->tenant, v->name))
-			continue;
-		if (v->code) {
-			end_session(c, v->code);
-		} else if (v->by_key) {
-			p->scopes = v->scopes;
-			p->expires_us = v->expires_us;
-		}
-	}
-	free(v);
-}
-
-void reactor_revoke(struct reactor *r, const char *tenant, const char *key, unsigned code,
-		    unsigned scopes, int64_t expires_us)
-{
-	struct revocation *v = xcalloc(1, sizeof(*v));
-
-	v->post.fn = on_revocation;
-	v->reactor = r;
-	v->by_key = key != NULL;
-	v->code = code;
-	v->scopes = scopes;
-	v->expires_us = expires_us;
-	strncpy(v->name, key ? key : tenant, sizeof(v->name) - 1);
-	loop_post(r->loop, &v->post);
-}
-
-struct farewell {
-	struct loop_post post;
-	struct reactor *reactor;
-	int64_t window_ms;
-	char url[];
-};
-
-static void on_drain(struct loop_post *post)
-{
-	struct farewell *f = (struct farewell *)post;
-	struct conn *next;
-
-	f->reactor->draining = true;
-	for (struct conn *c = f->reactor->conns; c; c = next) {
-		next = c->next;
-		conn_drain(c, f->window_ms, f->url);
-	}
-	free(f);
-}
-
-void reactor_drain(struct reactor *r, int64_t window_ms, const char *url)
-{
-	struct farewell *f = xmalloc(sizeof(*f) + strlen(url) + 1);
-
-	*f = (struct farewell){.post.fn = on_drain, .reactor = r, .window_ms = window_ms};
-	memcpy(f->url, url, strlen(url) + 1);
-	loop_post(r->loop, &f->post);
-}
-
-/* --- principals --------------------------------------------------------------------------- */
-
-static bool same_principal(const void *item, const void *key)
-{
-	const struct principal *p = item;
-	const struct auth_identity *who = key;
-
-	return !strcmp(p->id, who->id) && !strcmp(p->tenant, who->tenant);
-}
-
-struct principal *reactor_principal(struct reactor *r, const struct auth_identity *who)
-{
-	uint64_t hash = table_hash2(who->tenant, who->id);
-	struct principal *p = table_find(&r->principals, hash, same_principal, who);
-
-	if (!p) {
-		p = xcalloc(1, sizeof(*p));
-		memcpy(p->tenant, who->tenant, sizeof(p->tenant));
-		memcpy(p->id, who->id, sizeof(p->id));
-		table_add(&r->principals, hash, p);
-	}
-	p->scopes = who->scopes;
-	p->expires_us = who->expires_us;
-	p->refs++;
-	return p;
-}
-
-void reactor_principal_drop(struct reactor *r, struct principal *p)
-{
-	if (!p || --p->refs)
+	memcpy(r->epoch, e->epoch, sizeof(r->epoch));
+	(void)epoch_parse(r->epoch, &r->epoch_number);
+	free(e);
+	if (!changed)
 		return;
-	table_remove(&r->principals, table_hash2(p->tenant, p->id), p);
-	free(p);
+	for (size_t at = 0; (t = table_next(&r->topics, &at));)
+		topic_renew(t);
+	for (struct conn *c = r->conns; c; c = next) {
+		next = c->next;
+		conn_close(c, CLOSE_EPOCH, "epoch changed");
+	}
+}
+
+void reactor_epoch(struct reactor *r, const char *epoch)
+{
+	struct epoch_post *e = xcalloc(1, sizeof(*e));
+
+	e->post.fn = on_epoch;
+	e->reactor = r;
+	memcpy(e->epoch, epoch, strlen(epoch));
+	loop_post(r->loop, &e->post);
 }
 
 /* --- life --------------------------------------------------------------------------------- */
+
+/* Said once for all reactors. */
+static struct sends *new_sends(const struct reactor *r)
+{
+	struct sends *sends = NULL;
+	struct error why = {.msg = "switched off"};
+
+	if (r->edge->conf->io_uring)
+		sends = sends_new(&why);
+	if (!r->index)
+		log_at(LOG_INFO, sends ? "writes by io_uring" : "writes without io_uring",
+		       LOG_S("reason", sends ? NULL : why.msg));
+	return sends;
+}
 
 struct reactor *reactor_new(struct edge *edge, unsigned index, struct error *err)
 {
@@ -241,15 +262,25 @@ struct reactor *reactor_new(struct edge *edge, unsigned index, struct error *err
 
 	r->edge = edge;
 	r->index = index;
-	r->loop = loop_new(err);
+	r->session = edge->session;
+	r->session.epoch = r->epoch;
+	r->loop = edge->shared ? edge->shared : loop_new(err);
 	if (!r->loop) {
 		free(r);
 		return NULL;
 	}
 	r->buffer = xmalloc(READ_BUFFER);
-	rng_seed_os(&r->rng);
+	r->sends = new_sends(r);
+	r->deflater.level = (int)edge->conf->deflate_level;
+	r->deflater.threshold = (uint32_t)edge->conf->deflate_bytes;
+	if (edge->shared)
+		rng_seed(&r->rng, edge->seed + index + 1);
+	else
+		rng_seed_os(&r->rng);
 	r->hook = (struct loop_hook){.fn = on_turn_end, .arg = r};
 	loop_hook_add(r->loop, &r->hook);
+	timer_init(&r->gathered, on_gathered, r);
+	receipts_start(r);
 	return r;
 }
 
@@ -263,7 +294,7 @@ static void *run(void *arg)
 
 int reactor_start(struct reactor *r, struct error *err)
 {
-	int rc = pthread_create(&r->thread, NULL, run, r);
+	int rc = r->edge->shared ? 0 : pthread_create(&r->thread, NULL, run, r);
 
 	if (rc)
 		return err_set(err, ERR_FATAL, "pthread_create: %s", strerror(rc));
@@ -323,7 +354,10 @@ static void on_end(struct loop_post *post)
 		topic_free(t);
 		at = 0;
 	}
-	loop_stop(r->loop);
+	if (r->edge->shared)
+		r->running = false;
+	else
+		loop_stop(r->loop);
 	free(e);
 }
 
@@ -336,7 +370,10 @@ void reactor_join(struct reactor *r)
 	e = xmalloc(sizeof(*e));
 	*e = (struct end_post){.post.fn = on_end, .reactor = r};
 	loop_post(r->loop, &e->post);
-	pthread_join(r->thread, NULL);
+	while (r->edge->shared && r->running)
+		loop_turn(r->loop, 0);
+	if (r->running)
+		pthread_join(r->thread, NULL);
 	r->running = false;
 }
 
@@ -347,12 +384,18 @@ void reactor_free(struct reactor *r)
 	assert(!r->running && !r->n_conns);
 	bury(r);
 	loop_hook_del(r->loop, &r->hook);
-	loop_free(r->loop);
+	timer_cancel(r->loop, &r->gathered);
+	receipts_done(r);
+	if (!r->edge->shared)
+		loop_free(r->loop);
+	reactor_drains_free(r);
 	table_done(&r->topics);
 	table_done(&r->principals);
 	out_pool_done(&r->pool);
 	session_step_done(&r->step);
 	strbuf_done(&r->text);
+	deflater_done(&r->deflater);
+	sends_free(r->sends);
 	free(r->buffer);
 	free(r);
 }

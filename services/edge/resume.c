@@ -1,38 +1,71 @@
 #include "services/edge/resume.h"
 
+#include <openssl/crypto.h>
 #include <openssl/hmac.h>
+#include <stdio.h>
 #include <string.h>
 
-static void base64url(struct strbuf *out, const unsigned char *p, size_t n)
+#include "common/base64url.h"
+
+#define VERSION "resume2"
+#define MAC_LEN 32
+/* Version, session, tenant, principal, times, rights and what separates them. */
+#define TEXT_MAX (sizeof(VERSION) + ID_LEN + TENANT_MAX + PRINCIPAL_MAX + 40 + RIGHTS_MAX + 8)
+
+static void sign(const char *key, const char *text, size_t len, uint8_t mac[MAC_LEN])
 {
-	static const char alphabet[] =
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+	unsigned n = MAC_LEN;
 
-	for (size_t i = 0; i < n; i += 3) {
-		unsigned v = (unsigned)p[i] << 16 | (i + 1 < n ? (unsigned)p[i + 1] << 8 : 0) |
-			     (i + 2 < n ? p[i + 2] : 0);
-
-		strbuf_addc(out, alphabet[v >> 18 & 63]);
-		strbuf_addc(out, alphabet[v >> 12 & 63]);
-		if (i + 1 < n)
-			strbuf_addc(out, alphabet[v >> 6 & 63]);
-		if (i + 2 < n)
-			strbuf_addc(out, alphabet[v & 63]);
-	}
+	HMAC(EVP_sha256(), key, (int)strlen(key), (const uint8_t *)text, len, mac, &n);
 }
 
-void resume_token(struct strbuf *out, const char *key, const char *session, const char *tenant,
-		  const char *principal, int64_t wall_ms)
+void resume_token(struct strbuf *out, const char *key, const struct resume_claim *claim)
 {
-	unsigned char mac[EVP_MAX_MD_SIZE];
-	unsigned n = 0;
-	struct strbuf text = {0};
+	uint8_t mac[MAC_LEN];
+	char text[TEXT_MAX];
+	/* None of these has a blank. */
+	int n = snprintf(text, sizeof(text), VERSION " %s %s %s %lld %lld %s", claim->session.text,
+			 claim->tenant, claim->principal, (long long)claim->expires_ms,
+			 (long long)claim->until_us, claim->rights);
 
-	strbuf_addf(&text, "%s %s %s %lld", session, tenant, principal, (long long)wall_ms);
-	HMAC(EVP_sha256(), key, (int)strlen(key), (const unsigned char *)text.data, text.len, mac,
-	     &n);
-	base64url(out, (const unsigned char *)text.data, text.len);
+	sign(key, text, (size_t)n, mac);
+	base64url_add(out, text, (size_t)n);
 	strbuf_addc(out, '.');
-	base64url(out, mac, n);
-	strbuf_done(&text);
+	base64url_add(out, mac, sizeof(mac));
+}
+
+static bool parse(const char *text, struct resume_claim *claim)
+{
+	long long expires_ms = 0, until_us = 0;
+	int used = -1;
+
+	memset(claim, 0, sizeof(*claim));
+	/* The widths are ID_LEN, TENANT_MAX and PRINCIPAL_MAX. */
+	if (sscanf(text, VERSION " %36s %64s %200s %19lld %19lld%n", claim->session.text,
+		   claim->tenant, claim->principal, &expires_ms, &until_us, &used) != 5 ||
+	    used < 0 || text[used] != ' ' || strlen(text + used + 1) > RIGHTS_MAX)
+		return false;
+	strcpy(claim->rights, text + used + 1);
+	claim->expires_ms = expires_ms;
+	claim->until_us = until_us;
+	return id_valid(claim->session.text) && name_valid_tenant(claim->tenant);
+}
+
+bool resume_read(const char *token, const char *key, int64_t wall_ms, struct resume_claim *claim)
+{
+	size_t len = strnlen(token, RESUME_MAX + 1), n, n_mac;
+	const char *dot = memchr(token, '.', len);
+	uint8_t theirs[MAC_LEN], mine[MAC_LEN];
+	char text[TEXT_MAX + 1];
+
+	if (len > RESUME_MAX || !dot ||
+	    !base64url_decode(token, (size_t)(dot - token), text, TEXT_MAX, &n) ||
+	    !base64url_decode(dot + 1, len - (size_t)(dot + 1 - token), theirs, sizeof(theirs),
+			      &n_mac) ||
+	    n_mac != MAC_LEN)
+		return false;
+	text[n] = 0;
+	sign(key, text, n, mine);
+	return !CRYPTO_memcmp(mine, theirs, MAC_LEN) && strlen(text) == n && parse(text, claim) &&
+	       wall_ms < claim->expires_ms;
 }

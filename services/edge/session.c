@@ -8,21 +8,22 @@
 #define SLOTS_MAX 255
 #define RETRY_MS  1000 /* when the plane cannot answer */
 
-void session_step_reset(struct session_step *step)
+void session_step_reset(struct session_step *step, const struct session *s)
 {
-	strbuf_reset(&step->text);
-	strbuf_reset(&step->text2);
+	strbuf_reset(&step->text.b);
+	strbuf_reset(&step->text2.b);
+	step->text.encoding = step->text2.encoding = (enum encoding)s->encoding;
 	step->ask = ASK_NONE;
 	step->slot = 0;
-	step->new_sub = step->ping = false;
+	step->new_sub = step->ping = step->renew = false;
 	step->close = 0;
 	step->reason = "";
 }
 
 void session_step_done(struct session_step *step)
 {
-	strbuf_done(&step->text);
-	strbuf_done(&step->text2);
+	strbuf_done(&step->text.b);
+	strbuf_done(&step->text2.b);
 }
 
 void session_init(struct session *s, const struct session_conf *conf, const struct id *id,
@@ -38,6 +39,21 @@ void session_done(struct session *s)
 	free(s->subs);
 	s->subs = NULL;
 	s->n_slots = s->n_subs = 0;
+}
+
+/* An open session is looked at when its principal expires, whatever else it waits for. */
+int64_t session_due_us(const struct session *s)
+{
+	int64_t expire_at_us = s->state == SESSION_OPEN ? s->principal->expire_at_us : 0;
+
+	return expire_at_us && expire_at_us < s->due_us ? expire_at_us : s->due_us;
+}
+
+/* By the clock of the wall, or because so much time has passed as there was when it came. */
+static bool has_expired(const struct principal *p, int64_t now_us, int64_t wall_us)
+{
+	return p->expires_us &&
+	       (p->expires_us <= wall_us || (p->expire_at_us && p->expire_at_us <= now_us));
 }
 
 void session_close(struct session *s, unsigned code, const char *reason, struct session_step *step)
@@ -76,13 +92,17 @@ int session_find(const struct session *s, const char *channel)
 	return -1;
 }
 
-/* A free slot, or -1 at the bound. */
+enum { SLOT_NONE = -1, SLOT_TENANT = -2 }; /* the connection's, the tenant's bound is reached */
+
+/* A free slot, or one of these. */
 static int take_slot(struct session *s, enum sub_state state)
 {
 	int i = 0;
 
 	if (s->n_subs >= s->conf->limits.subscriptions || s->n_subs >= SLOTS_MAX)
-		return -1;
+		return SLOT_NONE;
+	if (!usage_subscribe(s->principal->usage))
+		return SLOT_TENANT;
 	while (i < s->n_slots && s->subs[i].state != SUB_FREE)
 		i++;
 	if (i == s->n_slots) {
@@ -103,6 +123,7 @@ void session_ended(struct session *s, unsigned slot)
 	assert(s->subs[slot].state != SUB_FREE);
 	s->subs[slot] = (struct session_sub){.state = SUB_FREE};
 	s->n_subs--;
+	usage_unsubscribe(s->principal->usage);
 }
 
 static void ask_end(struct session_step *step, unsigned slot)
@@ -111,15 +132,22 @@ static void ask_end(struct session_step *step, unsigned slot)
 	step->slot = slot;
 }
 
-static bool too_many(struct session *s, const char *id, struct session_step *step)
+/* Of the connection's own bound, nothing but an unsubscribe of its own makes room, so no time is
+ * the right one to wait; a client that has one under way comes through at the next try. */
+static void too_many(const char *id, int slot, struct session_step *step)
 {
-	(void)s;
-	frames_error(&step->text, id,
-		     &(struct frame_error){
-			 .code = "overloaded",
-			 .message = "this connection has as many subscriptions as it may have",
-			 .limit = "connection.subscriptions"});
-	return true;
+	bool tenant = slot == SLOT_TENANT;
+
+	frames_error(
+	    &step->text, id,
+	    &(struct frame_error){
+		.code = "overloaded",
+		.message = tenant ? "the tenant has as many subscriptions as it may have"
+				  : "this connection has as many subscriptions as it may have",
+		.scope = tenant ? "tenant" : NULL,
+		.temporary = true,
+		.retry_after_ms = RETRY_MS,
+		.limit = tenant ? "tenant.subscriptions" : "connection.subscriptions"});
 }
 
 static void subscribe(struct session *s, const struct client_msg *msg, struct session_step *step)
@@ -130,13 +158,17 @@ static void subscribe(struct session *s, const struct client_msg *msg, struct se
 		error(step, msg->id, "forbidden", "the key may not subscribe");
 		return;
 	}
+	if (!permit_allows(s->principal->permit, PERMIT_SUBSCRIBE, msg->channel)) {
+		error(step, msg->id, "forbidden", "the token may not subscribe to this channel");
+		return;
+	}
 	if (session_find(s, msg->channel) >= 0) {
 		error(step, msg->id, "conflict", "already subscribed to this channel");
 		return;
 	}
 	slot = take_slot(s, SUB_PENDING);
 	if (slot < 0) {
-		too_many(s, msg->id, step);
+		too_many(msg->id, slot, step);
 		return;
 	}
 	step->ask = ASK_SUBSCRIBE;
@@ -176,6 +208,34 @@ void session_subscribed(struct session *s, unsigned slot, const char *id,
 		frames_gap(&step->text2, channel, a->gap_from, a->gap_to, "expired", false);
 }
 
+void session_gap(struct session *s, unsigned slot, uint64_t from, uint64_t to, const char *reason,
+		 bool replayable, struct session_step *step)
+{
+	if (s->state == SESSION_OPEN)
+		frames_gap(&step->text, s->subs[slot].channel, from, to, reason, replayable);
+}
+
+static void ack(struct session *s, const struct client_msg *msg, struct session_step *step)
+{
+	int slot = session_find(s, msg->channel);
+
+	if (slot < 0) {
+		error(step, msg->id, "not_found", "not subscribed to this channel");
+		return;
+	}
+	if (s->subs[slot].state != SUB_LIVE) {
+		error(step, msg->id, "conflict", "the subscription is not answered yet");
+		return;
+	}
+	step->ask = ASK_ACK;
+	step->slot = (unsigned)slot;
+}
+
+void session_ack_refused(const char *id, struct session_step *step)
+{
+	error(step, id, "bad_request", "nothing was sent up to this offset");
+}
+
 /* --- commands ----------------------------------------------------------------------------- */
 
 static bool may_command(struct session *s, const struct client_msg *msg, unsigned scope,
@@ -203,6 +263,10 @@ static void publish(struct session *s, const struct client_msg *msg, struct sess
 {
 	if (!may_command(s, msg, SCOPE_PUBLISH, step))
 		return;
+	if (!permit_allows(s->principal->permit, PERMIT_PUBLISH, msg->channel)) {
+		error(step, msg->id, "forbidden", "the token may not publish to this channel");
+		return;
+	}
 	s->in_flight++;
 	step->ask = ASK_PUBLISH;
 }
@@ -222,6 +286,10 @@ static void task(struct session *s, const struct client_msg *msg, struct session
 
 	if (!may_command(s, msg, SCOPE_TASK, step))
 		return;
+	if (!permit_allows(s->principal->permit, PERMIT_PIPELINE, msg->pipeline)) {
+		error(step, msg->id, "forbidden", "the token may not run this pipeline");
+		return;
+	}
 	id = id_derive(s->principal->tenant, "task", msg->key);
 	task_channel(id.text, step->channel);
 	slot = session_find(s, step->channel);
@@ -232,7 +300,7 @@ static void task(struct session *s, const struct client_msg *msg, struct session
 	if (slot < 0)
 		slot = take_slot(s, SUB_TASK);
 	if (slot < 0) {
-		too_many(s, msg->id, step);
+		too_many(msg->id, slot, step);
 		return;
 	}
 	s->in_flight++;
@@ -264,13 +332,7 @@ void session_command_failed(struct session *s, const char *id, int slot, bool ne
 
 static void connect(struct session *s, const struct client_msg *msg, struct session_step *step)
 {
-	if (msg->resume.len) {
-		/* Resuming is not served yet: the client starts afresh. */
-		error(step, msg->id, "expired", "the session cannot be resumed");
-		session_close(s, CLOSE_RESUME, "resume expired", step);
-		return;
-	}
-	if (!msg->token.len) {
+	if (!msg->token.len && !msg->resume.len) {
 		error(step, msg->id, "unauthenticated", "a token is needed");
 		session_close(s, CLOSE_TOKEN, "token", step);
 		return;
@@ -279,34 +341,78 @@ static void connect(struct session *s, const struct client_msg *msg, struct sess
 	step->ask = ASK_AUTH;
 }
 
-void session_authenticated(struct session *s, const struct principal *who, unsigned close,
-			   const char *resume, int64_t jitter_us, int64_t now_us,
+static void not_let_in(struct session *s, const struct session_auth *auth,
+		       struct session_step *step)
+{
+	switch (auth->close) {
+	case 0:
+		unavailable(step, NULL, NULL, "the configuration is not there yet");
+		session_close(s, CLOSE_CAPACITY, "not ready", step);
+		break;
+	case CLOSE_RATE:
+		frames_error(&step->text, NULL,
+			     &(struct frame_error){.code = "overloaded",
+						   .message = "too many come at once",
+						   .temporary = true,
+						   .retry_after_ms = auth->retry_ms,
+						   .limit = auth->limit});
+		session_close(s, CLOSE_RATE, "too many at once", step);
+		break;
+	case CLOSE_RESUME:
+		error(step, NULL, "expired", "the session cannot be resumed");
+		session_close(s, CLOSE_RESUME, "resume expired", step);
+		break;
+	case CLOSE_TENANT:
+		error(step, NULL, "forbidden", "the tenant is suspended");
+		session_close(s, CLOSE_TENANT, "tenant disabled", step);
+		break;
+	default:
+		error(step, NULL, "unauthenticated", "the token is not valid");
+		session_close(s, CLOSE_TOKEN, "token", step);
+	}
+}
+
+void session_turn_away(struct session *s, const struct frame_error *e, unsigned close,
+		       struct session_step *step)
+{
+	if (s->state != SESSION_CHECKING)
+		return;
+	frames_error(&step->text, NULL, e);
+	session_close(s, close, e->code, step);
+}
+
+void session_authenticated(struct session *s, const struct session_auth *auth, int64_t now_us,
 			   struct session_step *step)
 {
 	if (s->state != SESSION_CHECKING)
 		return;
-	if (!who && !close) {
-		unavailable(step, NULL, NULL, "the configuration is not there yet");
-		session_close(s, CLOSE_CAPACITY, "not ready", step);
+	if (!auth->who) {
+		not_let_in(s, auth, step);
 		return;
 	}
-	if (!who) {
-		error(step, NULL, close == CLOSE_TENANT ? "forbidden" : "unauthenticated",
-		      close == CLOSE_TENANT ? "the tenant is suspended" : "the token is not valid");
-		session_close(s, close, close == CLOSE_TENANT ? "tenant disabled" : "token", step);
-		return;
-	}
-	s->principal = who;
+	if (auth->session)
+		s->id = *auth->session;
+	s->principal = auth->who;
 	s->state = SESSION_OPEN;
-	s->due_us = now_us + jitter_us;
+	s->due_us = now_us + auth->jitter_us;
+	s->renew_us = now_us + s->conf->renew_ms * 1000;
 	frames_connected(&step->text,
 			 &(struct frame_connected){.session = s->id.text,
-						   .tenant = who->tenant,
+						   .tenant = auth->who->tenant,
 						   .edge = s->conf->edge,
-						   .resume = resume,
+						   .resume = auth->resume,
 						   .resume_ttl_ms = s->conf->resume_ttl_ms,
 						   .ping_ms = s->conf->ping_ms,
 						   .limits = s->conf->limits});
+}
+
+void session_stream(struct session *s, const struct principal *who, int64_t jitter_us,
+		    int64_t now_us)
+{
+	s->principal = who;
+	s->state = SESSION_OPEN;
+	s->due_us = now_us + jitter_us;
+	s->renew_us = INT64_MAX;
 }
 
 /* --- dispatch ----------------------------------------------------------------------------- */
@@ -333,9 +439,7 @@ static void open_message(struct session *s, const struct client_msg *msg, struct
 		cancel(s, msg, step);
 		break;
 	case OP_ACK:
-		/* Nothing is kept for resuming yet; a wrong channel is still told. */
-		if (session_find(s, msg->channel) < 0)
-			error(step, msg->id, "not_found", "not subscribed to this channel");
+		ack(s, msg, step);
 		break;
 	case OP_PING:
 		frames_pong(&step->text, msg->id);
@@ -383,6 +487,16 @@ void session_refused(struct session *s, const struct client_msg *msg,
 		session_close(s, CLOSE_TOKEN, "connect comes first", step);
 }
 
+void session_wrong_frame(struct session *s, struct session_step *step)
+{
+	if (s->state == SESSION_CLOSING)
+		return;
+	error(step, NULL, "bad_request",
+	      s->encoding == ENCODING_JSON ? "penstock.v1.json is spoken in text frames"
+					   : "penstock.v1.protobuf is spoken in binary frames");
+	session_close(s, CLOSE_DATA, "frames of the other type", step);
+}
+
 void session_too_large(struct session *s, const char *id, struct session_step *step)
 {
 	if (s->state == SESSION_CLOSING)
@@ -395,25 +509,26 @@ void session_too_large(struct session *s, const char *id, struct session_step *s
 }
 
 void session_drain(struct session *s, const char *url, int64_t reconnect_ms, int64_t deadline_ms,
-		   struct session_step *step)
+		   const char *reason, struct session_step *step)
 {
 	if (s->state != SESSION_CLOSING)
-		frames_drain(&step->text, url, reconnect_ms, deadline_ms, "shutdown");
+		frames_drain(&step->text, url, reconnect_ms, deadline_ms, reason);
 }
 
 /* --- time --------------------------------------------------------------------------------- */
 
-void session_pong(struct session *s, int64_t now_us)
+void session_pong(struct session *s)
 {
 	if (!s->pong_due || s->state != SESSION_OPEN)
 		return;
 	s->pong_due = false;
-	s->due_us = now_us + (s->conf->ping_ms - s->conf->pong_ms) * 1000;
+	/* It was the pong's time: the next ping goes ping_ms after the last one. */
+	s->due_us += (s->conf->ping_ms - s->conf->pong_ms) * 1000;
 }
 
 void session_tick(struct session *s, int64_t now_us, int64_t wall_us, struct session_step *step)
 {
-	if (now_us < s->due_us)
+	if (now_us < session_due_us(s))
 		return;
 	switch (s->state) {
 	case SESSION_NEW:
@@ -422,13 +537,16 @@ void session_tick(struct session *s, int64_t now_us, int64_t wall_us, struct ses
 		session_close(s, CLOSE_TOKEN, "no connect in time", step);
 		break;
 	case SESSION_OPEN:
-		if (s->principal->expires_us && s->principal->expires_us <= wall_us) {
+		if (has_expired(s->principal, now_us, wall_us)) {
 			error(step, NULL, "unauthenticated", "the token has expired");
 			session_close(s, CLOSE_TOKEN, "token expired", step);
 		} else if (s->pong_due) {
 			session_close(s, CLOSE_NO_PONG, "no pong", step);
 		} else {
 			step->ping = true;
+			step->renew = now_us >= s->renew_us;
+			if (step->renew)
+				s->renew_us = now_us + s->conf->renew_ms * 1000;
 			s->pong_due = true;
 			s->due_us = now_us + s->conf->pong_ms * 1000;
 		}

@@ -18,37 +18,51 @@
 #include <stdint.h>
 
 #include "common/ids.h"
+#include "common/permit.h"
 #include "services/edge/client_msg.h"
 #include "services/edge/frames.h"
+#include "services/edge/usage.h"
 
 enum close_code {
 	CLOSE_NORMAL = 1000,
 	CLOSE_PROTOCOL = 1002,
+	CLOSE_DATA = 1003, /* text where binary was agreed on, or the other way round */
 	CLOSE_UTF8 = 1007,
 	CLOSE_TOO_LARGE = 1009,
 	CLOSE_TOKEN = 4001,
 	CLOSE_MESSAGE = 4002, /* the protocol of PROTOCOL 2 was not kept */
 	CLOSE_TENANT = 4003,
+	CLOSE_KICKED = 4004, /* by the operators */
 	CLOSE_CAPACITY = 4100,
+	CLOSE_RATE = 4101,
 	CLOSE_SLOW = 4102,
 	CLOSE_NO_PONG = 4103,
 	CLOSE_DRAIN = 4200,
+	CLOSE_MOVED = 4201, /* by the operators, and it may go on */
 	CLOSE_RESUME = 4300,
+	CLOSE_EPOCH = 4301, /* the log was made anew: no position is good any more */
 };
 
 struct session_conf {
 	struct frame_limits limits;
 	int64_t connect_ms, ping_ms, pong_ms, resume_ttl_ms;
+	int64_t renew_ms; /* how often the client gets a new resume token, at a ping */
 	const char *edge; /* this edge's id */
 	const char *epoch;
 };
 
-/* Who a session belongs to; shared by the sessions of one key. The shell owns it. */
+/* Who a session belongs to; shared by the sessions of one key or token. The shell owns it
+ * (principal.h). */
 struct principal {
 	uint32_t refs;
-	unsigned scopes;    /* enum scope */
-	int64_t expires_us; /* UTC; 0: never */
-	char tenant[TENANT_MAX + 1], id[TENANT_MAX + 1];
+	unsigned scopes;            /* enum scope */
+	int64_t expires_us;         /* UTC; 0: never */
+	int64_t expire_at_us;       /* the same by the clock of now_us; 0: never */
+	struct permit *permit;      /* NULL: all that the scopes allow */
+	struct usage_tenant *usage; /* of the tenant; NULL: not counted */
+	uint64_t hash;
+	const char *id;
+	char tenant[TENANT_MAX + 1];
 };
 
 enum session_state { SESSION_NEW, SESSION_CHECKING, SESSION_OPEN, SESSION_CLOSING };
@@ -73,10 +87,12 @@ struct session {
 	const struct principal *principal; /* set from OPEN on */
 	struct session_sub *subs;
 	uint8_t n_slots, n_subs;
-	uint8_t state; /* enum session_state */
+	uint8_t state;    /* enum session_state */
+	uint8_t encoding; /* enum encoding; the shell sets it before the first input */
 	bool pong_due;
 	uint16_t in_flight;
-	int64_t due_us; /* when session_tick() wants to be called */
+	int64_t due_us; /* when there is something to do, but for an expiry */
+	int64_t renew_us;
 	struct id id;
 };
 
@@ -88,20 +104,23 @@ enum session_ask {
 	ASK_PUBLISH,
 	ASK_TASK, /* slot of task.<id>, which is new if new_sub */
 	ASK_CANCEL,
+	ASK_ACK, /* slot; msg->offset; if it was never sent, session_ack_refused() */
 };
 
 struct session_step { /* zeroed at first; session_step_reset() between inputs keeps the buffers */
-	struct strbuf text, text2; /* frames to send; empty: none */
+	struct frame_buf text, text2; /* frames to send; empty: none */
 	enum session_ask ask;
 	unsigned slot;
 	bool new_sub;
 	bool ping;                     /* send a ping of RFC 6455 */
+	bool renew;                    /* send a new resume token */
 	char channel[CHANNEL_MAX + 1]; /* ASK_TASK: the task's channel */
 	unsigned close;                /* enum close_code; 0: go on */
 	const char *reason;
 };
 
-void session_step_reset(struct session_step *step);
+/* From now on it is for s: frames are in the encoding that its client speaks. */
+void session_step_reset(struct session_step *step, const struct session *s);
 void session_step_done(struct session_step *step);
 
 void session_init(struct session *s, const struct session_conf *conf, const struct id *id,
@@ -113,14 +132,31 @@ void session_message(struct session *s, const struct client_msg *msg, struct ses
 void session_refused(struct session *s, const struct client_msg *msg,
 		     const struct client_error *why, struct session_step *step);
 void session_too_large(struct session *s, const char *id, struct session_step *step);
-void session_pong(struct session *s, int64_t now_us);
+void session_wrong_frame(struct session *s, struct session_step *step);
+void session_pong(struct session *s);
 
 /* --- from the plane */
-/* who NULL: refused, for the reason close (CLOSE_TOKEN, CLOSE_TENANT), or close 0: not ready, try
- * later. jitter_us in [0, ping_ms): when the first ping goes. */
-void session_authenticated(struct session *s, const struct principal *who, unsigned close,
-			   const char *resume, int64_t jitter_us, int64_t now_us,
+struct session_auth {
+	const struct principal *who; /* NULL: refused */
+	/* Refused: CLOSE_TOKEN, CLOSE_TENANT, CLOSE_RESUME (the old session is gone), CLOSE_RATE
+	 * (the edge's bound `limit`, which has room after retry_ms), or 0: not ready. */
+	unsigned close;
+	const char *limit;
+	uint32_t retry_ms;
+	const struct id *session; /* the one that is resumed; NULL: a fresh one */
+	const char *resume;       /* its token */
+	int64_t jitter_us;        /* in [0, ping_ms): when the first ping goes */
+};
+void session_authenticated(struct session *s, const struct session_auth *auth, int64_t now_us,
 			   struct session_step *step);
+
+/* Instead of all that, a stream over HTTP: who is known already, and nothing is said. */
+void session_stream(struct session *s, const struct principal *who, int64_t jitter_us,
+		    int64_t now_us);
+
+/* Known, and yet not let in: the error, and a close. */
+void session_turn_away(struct session *s, const struct frame_error *e, unsigned close,
+		       struct session_step *step);
 
 struct sub_answer {
 	bool failed; /* the plane could not say: error unavailable, the subscription is gone */
@@ -131,6 +167,10 @@ struct sub_answer {
 /* id: of the subscribe message. */
 void session_subscribed(struct session *s, unsigned slot, const char *id,
 			const struct sub_answer *a, struct session_step *step);
+/* Events in [from, to] of this subscription are missing, or come late if replayable. */
+void session_gap(struct session *s, unsigned slot, uint64_t from, uint64_t to, const char *reason,
+		 bool replayable, struct session_step *step);
+void session_ack_refused(const char *id, struct session_step *step);
 /* The answer to a command. slot: of the task's subscription, -1: none. */
 void session_accepted(struct session *s, const char *id, int slot, const struct frame_accepted *a,
 		      struct session_step *step);
@@ -138,10 +178,12 @@ void session_accepted(struct session *s, const char *id, int slot, const struct 
 void session_command_failed(struct session *s, const char *id, int slot, bool new_sub,
 			    const struct frame_error *e, struct session_step *step);
 void session_drain(struct session *s, const char *url, int64_t reconnect_ms, int64_t deadline_ms,
-		   struct session_step *step);
+		   const char *reason, struct session_step *step);
 void session_close(struct session *s, unsigned code, const char *reason, struct session_step *step);
 
 /* --- time */
+/* When session_tick() wants to be called. */
+int64_t session_due_us(const struct session *s);
 /* wall_us: UTC. */
 void session_tick(struct session *s, int64_t now_us, int64_t wall_us, struct session_step *step);
 

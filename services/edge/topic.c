@@ -79,30 +79,33 @@ static void start_history(struct topic *t, uint64_t target)
 	history_init(t->history, t->pos, target, HOLD_ITEMS, HOLD_BYTES);
 }
 
-/* To everybody who subscribes; who still reads the log himself holds it. The reference stays the
- * caller's. */
-static void fan_out(struct topic *t, struct out_ref *ref)
+/* To everybody who subscribes; who still reads the log himself holds it, and whose socket has no
+ * room reads it from there later on. before: the stream's position until now. The reference stays
+ * the caller's. */
+static void fan_out(struct topic *t, struct out_ref *ref, uint64_t before)
 {
 	uint32_t n = t->n; /* nothing below ends a subscription: closing a socket is left to the
 			      turn's end */
 
 	t->real |= ref->frame->offset != 0;
-	if (!t->n_reading) {
-		for (uint32_t i = 0; i < n; i++)
-			conn_deliver(t->entries[i].conn, ref);
-		return;
-	}
 	for (uint32_t i = 0; i < n; i++) {
-		if (t->entries[i].link->history)
+		if (t->n_reading && t->entries[i].link->history)
 			link_hold(t->entries[i].link, ref);
-		else
-			conn_deliver(t->entries[i].conn, ref);
+		else if (ref->frame->kind == FRAME_DELTA &&
+			 !link_delta(t->entries[i].link, ref->frame))
+			; /* it has that */
+		else if (!conn_deliver(t->entries[i].conn, ref, false))
+			link_spill(t->entries[i].link, ref, before);
 	}
 }
 
 static void hold(struct topic *t, struct out_ref *ref, uint64_t prev)
 {
-	const struct history_item item = {ref, ref->frame->offset, prev, ref->frame->len};
+	const struct history_item item = {.item = ref,
+					  .offset = ref->frame->offset,
+					  .prev = prev,
+					  .bytes = ref->frame->len,
+					  .guess = prev != ref->frame->prev};
 	struct history_item out;
 	bool dropped = history_hold(t->history, &item, &out);
 
@@ -112,33 +115,72 @@ static void hold(struct topic *t, struct out_ref *ref, uint64_t prev)
 	}
 }
 
+/* To those who have all up to there; who reads the log himself finds out himself. */
+static void tell_gap(struct topic *t, uint64_t from, const char *reason, bool replayable)
+{
+	for (uint32_t i = 0; i < t->n; i++)
+		if (t->entries[i].link->state == LINK_LIVE)
+			link_gap(t->entries[i].link, from, t->history->pos, reason, replayable);
+	metric_add(t->reactor->edge->stats.gaps, 1);
+}
+
+static void page_failed(struct topic *t, const struct fetch_request *f)
+{
+	struct reactor *r = t->reactor;
+	uint64_t from = t->history->pos + 1;
+
+	if (f->cut_off)
+		t->history->failing_us = 0; /* nothing comes later that would have to wait */
+	if (!history_unreadable(t->history, f->unreadable_to, loop_now_us(r->loop),
+				r->edge->conf->gap_ms * 1000)) {
+		timer_set(r->loop, &t->timer, RETRY_US);
+		return;
+	}
+	tell_gap(t, from, "missed", true);
+	pump(t);
+}
+
+static void page_came(struct topic *t, const struct fetch_request *f)
+{
+	uint64_t from = t->history->pos + 1;
+
+	if (history_lost(t->history, f->lost_to))
+		tell_gap(t, from, "expired", false);
+	for (unsigned i = 0; i < f->n; i++) {
+		struct out_ref *ref = out_ref_new(&t->reactor->pool, f->frames[i]);
+		uint64_t before = t->history->pos;
+
+		frame_ref(f->frames[i], 1);
+		if (history_page(t->history, ref->frame->offset))
+			fan_out(t, ref, before);
+		out_ref_drop(&t->reactor->pool, ref);
+	}
+	from = history_fetched(t->history, f->more);
+	if (from)
+		tell_gap(t, from, "expired", false);
+	pump(t);
+}
+
 static void on_fetched(struct request *base)
 {
 	struct fetch_request *f = (struct fetch_request *)base;
 	struct topic *t = base->arg;
-	struct reactor *r = t->reactor;
 
 	t->busy--;
-	for (unsigned i = 0; i < f->n; i++) {
-		struct out_ref *ref = out_ref_new(&r->pool, f->frames[i]);
-
-		if (!f->failed && t->history && history_page(t->history, ref->frame->offset))
-			fan_out(t, ref);
-		out_ref_drop(&r->pool, ref);
-	}
-	if (t->history && f->failed) {
-		history_failed(t->history);
-		timer_set(r->loop, &t->timer, RETRY_US);
-	} else if (t->history) {
-		history_fetched(t->history, f->more);
-		pump(t);
-	}
+	if (f->life != t->life)
+		; /* of another log */
+	else if (t->history && f->failed)
+		page_failed(t, f);
+	else if (t->history)
+		page_came(t, f);
+	for (unsigned i = 0; i < f->n; i++)
+		frame_unref(f->frames[i]);
 	free(f);
 }
 
 static void fetch(struct topic *t)
 {
-	struct fetch_request *f = topic_fetch_new(t, t->history->pos, t->history->until);
+	struct fetch_request *f = topic_fetch_new(t, t->history);
 
 	f->base.done = on_fetched;
 	f->base.arg = t;
@@ -151,9 +193,11 @@ static void pump(struct topic *t)
 	struct history_item item;
 
 	for (;;) {
+		uint64_t before = t->history->pos;
+
 		switch (history_next(t->history, &item)) {
 		case HISTORY_DELIVER:
-			fan_out(t, item.item);
+			fan_out(t, item.item, before);
 			out_ref_drop(&t->reactor->pool, item.item);
 			break;
 		case HISTORY_SKIP:
@@ -193,10 +237,12 @@ void topic_live(struct topic *t, struct frame *frame)
 		return;
 	}
 	if (!frame->offset) {
-		fan_out(t, ref);
+		fan_out(t, ref, t->pos);
 	} else if (frame->offset > t->pos && prev <= t->pos) {
+		uint64_t before = t->pos;
+
 		t->pos = frame->offset;
-		fan_out(t, ref);
+		fan_out(t, ref, before);
 	} else if (frame->offset > t->pos) {
 		start_history(t, 0);
 		hold(t, ref, prev);
@@ -221,12 +267,21 @@ void topic_tail(struct topic *t, uint64_t last)
 
 /* --- position ----------------------------------------------------------------------------- */
 
+static void locate(struct topic *t);
+
 static void on_located(struct request *base)
 {
 	struct locate_request *l = (struct locate_request *)base;
 	struct topic *t = base->arg;
 
 	t->busy--;
+	t->locating = false;
+	if (l->life != t->life) {
+		if (t->n)
+			locate(t);
+		free(l);
+		return;
+	}
 	if (!l->failed) {
 		t->located = true;
 		t->history->pos = l->last;
@@ -250,6 +305,7 @@ static void locate(struct topic *t)
 	}
 	l->base.done = on_located;
 	l->base.arg = t;
+	t->locating = true;
 	t->busy++;
 	hub_locate(t->reactor->edge->hub, l);
 }
@@ -272,9 +328,19 @@ struct topic *topic_get(struct reactor *r, const char *tenant, const char *chann
 		release_held(t);
 		t->located = t->real = false;
 	}
-	if (!t->located && !t->busy && !t->detaching)
+	if (!t->located && !t->locating && !t->detaching)
 		locate(t);
 	return t;
+}
+
+void topic_renew(struct topic *t)
+{
+	t->life++;
+	t->pos = 0;
+	t->located = t->real = false;
+	release_held(t);
+	if (t->n && !t->locating && !t->detaching)
+		locate(t);
 }
 
 uint64_t topic_pos(const struct topic *t)
@@ -295,7 +361,7 @@ static void on_timer(struct timer *timer, void *arg)
 	struct topic *t = arg;
 
 	if (t->n) { /* something could not be read: again */
-		if (!t->located && !t->busy && !t->detaching)
+		if (!t->located && !t->locating && !t->detaching)
 			locate(t);
 		else if (t->history)
 			pump(t);
@@ -360,17 +426,20 @@ void topic_post_tail(struct topic *t, uint64_t last)
 
 /* --- requests ----------------------------------------------------------------------------- */
 
-struct fetch_request *topic_fetch_new(struct topic *t, uint64_t after, uint64_t until)
+struct fetch_request *topic_fetch_new(struct topic *t, const struct history *h)
 {
 	struct fetch_request *f = xcalloc(1, sizeof(*f));
 
 	f->base.home = t->reactor->loop;
 	f->part = t->part;
+	f->life = t->life;
 	memcpy(f->tenant, t->tenant, strlen(t->tenant) + 1);
 	memcpy(f->channel, t->channel, strlen(t->channel) + 1);
-	f->after = after;
-	f->until = until;
+	f->after = h->pos;
+	f->until = h->until;
+	f->exact = h->exact;
 	f->limit = PAGE_MAX;
+	f->max_bytes = PAGE_BYTES;
 	return f;
 }
 
@@ -380,6 +449,7 @@ struct locate_request *topic_locate_new(struct topic *t)
 
 	l->base.home = t->reactor->loop;
 	l->part = t->part;
+	l->life = t->life;
 	memcpy(l->tenant, t->tenant, strlen(t->tenant) + 1);
 	memcpy(l->channel, t->channel, strlen(t->channel) + 1);
 	return l;

@@ -16,6 +16,7 @@
 
 #include "services/edge/history.h"
 #include "services/edge/reactor.h"
+#include "services/edge/receipts.h"
 
 struct conn;
 struct topic;
@@ -24,7 +25,8 @@ enum link_state {
 	LINK_WAITING, /* for the topic's position */
 	LINK_ASKING,  /* whether `after` is ahead of the log */
 	LINK_TASK,    /* holds what comes until the task's command is answered */
-	LINK_READING, /* reads the log up to the topic's stream; answered or about to be */
+	LINK_READING, /* reads the log up to the topic's stream: from `after` on, or what was
+			 spilled */
 	LINK_LIVE,
 };
 
@@ -37,12 +39,29 @@ struct link {
 	uint8_t state;     /* enum link_state */
 	bool answered;     /* `subscribed` was sent, or needs not be */
 	bool busy;         /* a request is under way */
-	bool has_after, paused;
+	bool has_after;
+	bool spilled; /* the gap frame in front of what is read again is still to be sent */
+	bool retry;   /* a page could not be read: again when the topic's timer says so */
+	struct fetch_request *page; /* under way; so much of the socket's room is reserved for it */
 	uint64_t after;
 	char *id; /* of the subscribe message until it is answered */
 	char epoch[EPOCH_LEN + 1];
 	struct history *history; /* NULL: LIVE or WAITING */
+	struct catchup *catchup; /* NULL: no task's, or not needed any more */
 	struct link *next;       /* scratch */
+	struct receipt receipt;
+};
+
+/* A task's deltas that were missed, read when the link is level with the log (deltas.h). Live ones
+ * are not delivered before that, for those are read as well; nor afterwards what was read. */
+struct catchup {
+	struct delta_request *request; /* NULL: not begun, or done */
+	bool busy;                     /* a page is under way; size bytes are reserved for it */
+	bool done;
+	unsigned tries;
+	uint32_t size;
+	uint64_t pos;  /* in DELTAS: all up to here is delivered or void */
+	uint64_t seen; /* DELTAS is known to reach to here */
 };
 
 struct topic_entry {
@@ -55,10 +74,13 @@ struct topic {
 	struct reactor *reactor;
 	uint64_t hash;
 	unsigned part;
-	bool attached, located, detaching;
+	bool attached, locating, located, detaching;
 	bool real;     /* pos is an event's offset, not only a position behind which nothing is */
+	bool receipts; /* of some link there is something to tell */
 	unsigned busy; /* requests under way */
+	uint32_t life; /* answers to what was asked before topic_renew() do not count */
 	uint64_t pos;
+	uint64_t receipts_pos;   /* as it was told last */
 	struct history *history; /* LOCATING, CATCHING UP */
 	struct topic_entry *entries;
 	uint32_t n, cap, n_reading; /* n_reading: links that have a history */
@@ -74,11 +96,14 @@ struct topic *topic_get(struct reactor *r, const char *tenant, const char *chann
 void link_subscribe(struct topic *t, struct conn *conn, unsigned slot,
 		    const struct client_msg *msg);
 void link_task(struct topic *t, struct conn *conn, unsigned slot);
-/* The task's event is at offset: deliver from there on. */
-void link_task_accepted(struct link *link, uint64_t offset);
+/* The task's event is at offset: deliver from there on. late: it was accepted before. */
+void link_task_accepted(struct link *link, uint64_t offset, bool late);
 void link_end(struct link *link);
 /* The socket has room again. */
 void link_resume(struct link *link);
+
+/* The log was made anew: no position is known any more. Those who subscribe are being closed. */
+void topic_renew(struct topic *t);
 
 /* --- from the hub */
 /* A live frame (one reference, taken over); and: the log is known to reach to `last`. */

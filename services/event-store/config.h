@@ -7,7 +7,7 @@
 struct store_config {
 	struct env_common common;
 	char *pg_dsn;
-	int64_t retention_days;
+	int64_t retention_days, receipt_days, release_per_s;
 	int64_t batch, gather_ms, held_bytes;
 	int64_t keep_ms, keep_bytes, task_max_ms, task_max_bytes, trim_ms;
 	int64_t query_threads, query_queue;

@@ -162,6 +162,7 @@ static void committed(struct ingest *in)
 		ingest_settle(in, &b->items[i], INGEST_ACK);
 	}
 	b->n = 0;
+	ingest_fill_hole(in);
 	ingest_ask(in);
 	ingest_tell(in);
 }
@@ -259,6 +260,7 @@ struct ingest *ingest_start(struct bus *bus, struct loop *loop, struct store_sin
 	make_metrics(in, metrics);
 	timer_init(&in->flush, on_flush, in);
 	timer_init(&in->again, on_again, in);
+	timer_init(&in->quiet, ingest_on_quiet, in);
 	in->hook = (struct loop_hook){.fn = on_turn_end, .arg = in};
 	loop_hook_add(loop, &in->hook);
 	struct store_listener listener = {
@@ -329,6 +331,7 @@ void ingest_close(struct ingest *in)
 	in->consumer = NULL;
 	timer_cancel(in->loop, &in->flush);
 	timer_cancel(in->loop, &in->again);
+	timer_cancel(in->loop, &in->quiet);
 	loop_hook_del(in->loop, &in->hook);
 	store_queue_done(&in->ready);
 	store_queue_done(&in->ahead);

@@ -10,6 +10,7 @@
 
 #define INGEST_RETRY_FIRST_US 100000
 #define INGEST_RETRY_MAX_US   5000000
+#define INGEST_QUIET_US       500000
 
 struct ingest {
 	struct bus *bus;
@@ -30,6 +31,8 @@ struct ingest {
 	struct store_queue ahead;   /* in order, beyond next */
 	struct store_batch writing; /* n > 0: the sink has it */
 	size_t held_bytes, typical; /* of all three; of a message, decaying maximum */
+	uint64_t known;             /* the stream reached to here when this process took the lead */
+	int64_t heard_us;           /* when the consumer delivered something of late */
 	bool placing;               /* the checks of place() are under way */
 	uint64_t fetching;          /* a bus_get for this sequence is under way; 0: none */
 	int64_t
@@ -39,7 +42,7 @@ struct ingest {
 	int failures;          /* writes in a row */
 	int64_t wrote_us;      /* when the last write began */
 	int64_t not_before_us; /* back-off */
-	struct timer flush, again;
+	struct timer flush, again, quiet;
 	struct loop_hook hook;
 	struct rng rng;
 	bool stopping;
@@ -65,6 +68,9 @@ bus_deliver_fn ingest_deliver;
 /* What waited for its turn and has it now; fetches what is missing before the rest. */
 void ingest_promote(struct ingest *in);
 void ingest_fill_hole(struct ingest *in);
+/* The lead was taken: what the one before had in its hands is not waited for. */
+void ingest_watch_quiet(struct ingest *in);
+void ingest_on_quiet(struct timer *timer, void *arg);
 
 /* ingest_place.c */
 /* Looks where in the stream to go on, and whether it is still the stream that was stored. */

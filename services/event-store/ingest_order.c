@@ -95,6 +95,7 @@ void ingest_deliver(void *arg, const struct bus_msg *msg, struct bus_claim *clai
 		bus_claim_nak(claim, 0);
 		return;
 	}
+	in->heard_us = loop_now_us(in->loop);
 	if (msg->seq <= in->position) { /* stored: only its acknowledgement was lost */
 		metric_add(in->m_repeats, 1);
 		bus_claim_ack(claim);
@@ -161,12 +162,38 @@ static void on_fetched(void *arg, enum bus_result result, const struct bus_msg *
 	ingest_fill_hole(in);
 }
 
-/* Only when something is here whose turn it is not yet: then what is before it was delivered to
- * somebody who did not live to store it, and comes again after ack_wait only. */
+/* Was this message there when we took the lead, and does the consumer deliver nothing? Then whoever
+ * led before died with it in its hands, and it comes again after ack_wait only. */
+static bool left_behind(const struct ingest *in)
+{
+	return in->next <= in->known && loop_now_us(in->loop) - in->heard_us >= INGEST_QUIET_US;
+}
+
+/* Only when something is here whose turn it is not yet, or the end of what was there is waited for
+ * in vain: then it was delivered to somebody who did not live to store it. As much as may be held.
+ */
 void ingest_fill_hole(struct ingest *in)
 {
-	if (!in->ahead.n || in->fetching || timer_armed(&in->again))
+	bool room = in->ready.n < in->conf.batch_max && in->held_bytes < in->conf.bytes_max;
+
+	if (in->fetching || timer_armed(&in->again) || !(in->ahead.n || (room && left_behind(in))))
 		return;
 	in->fetching = in->next;
 	bus_get(in->bus, STREAM_EVENTS, in->next, on_fetched, in);
+}
+
+void ingest_watch_quiet(struct ingest *in)
+{
+	in->heard_us = loop_now_us(in->loop);
+	timer_set(in->loop, &in->quiet, INGEST_QUIET_US);
+}
+
+void ingest_on_quiet(struct timer *timer, void *arg)
+{
+	struct ingest *in = arg;
+
+	if (!in->placed || in->stopping || in->next > in->known)
+		return;
+	ingest_fill_hole(in);
+	timer_set(in->loop, timer, INGEST_QUIET_US);
 }

@@ -26,6 +26,7 @@ static void placed(struct ingest *in, uint64_t first_seq)
 	in->placed = true;
 	in->broken = false;
 	in->failures = 0;
+	ingest_watch_quiet(in);
 	ingest_promote(in);
 	ingest_ask(in);
 	ingest_tell(in);
@@ -74,6 +75,8 @@ static void on_info(void *arg, enum bus_result result, const struct bus_stream_i
 	in->placing = false;
 	if (in->standing != STORE_LEADING || in->placed || in->stopping)
 		return;
+	if (result == BUS_OK)
+		in->known = info->last_seq;
 	in->anew = result == BUS_NOT_FOUND || (result == BUS_OK && info->created_us &&
 					       (uint64_t)info->created_us != in->conf.epoch);
 	if (in->anew) {

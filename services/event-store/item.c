@@ -17,7 +17,7 @@ static bool clean(const void *text, size_t len)
 	return !memchr(text, 0, len) && ws_utf8(&state, text, len) && state == 0;
 }
 
-static bool clean_text(const char *text)
+bool store_clean_text(const char *text)
 {
 	return clean(text, strlen(text));
 }
@@ -38,9 +38,10 @@ static const char *fault_of(const Penstock__Event *e, const char *subject)
 		return "the version is too large";
 	if (e->data.len && !clean(e->data.data, e->data.len))
 		return "the data is not UTF-8 text";
-	if (!clean_text(e->type) || !clean_text(e->trace) || !clean_text(e->key) ||
-	    !clean_text(e->session) || !clean_text(e->router) || !clean_text(e->command) ||
-	    !clean_text(e->principal))
+	if (!store_clean_text(e->type) || !store_clean_text(e->trace) ||
+	    !store_clean_text(e->key) || !store_clean_text(e->session) ||
+	    !store_clean_text(e->router) || !store_clean_text(e->command) ||
+	    !store_clean_text(e->principal))
 		return "a text is not UTF-8";
 	return NULL;
 }

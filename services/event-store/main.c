@@ -14,7 +14,7 @@ int main(int argc, char **argv)
 	    "PENSTOCK_STORE_", store_settings, store_settings_n, &config, &config.common);
 
 	if (rc)
-		return rc > 0 ? 0 : 2;
+		return rc > 0 ? 0 : CANNOT_START;
 	rc = store_config_check(&config, &err);
 	if (rc)
 		fprintf(stderr, "penstock-event-store: %s\n", err.msg);
@@ -25,5 +25,5 @@ int main(int argc, char **argv)
 		}
 	} while (!rc && end == STORE_END_ANEW);
 	env_done(store_settings, store_settings_n, &config);
-	return rc ? 2 : 0;
+	return rc ? CANNOT_START : 0;
 }

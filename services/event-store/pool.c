@@ -8,7 +8,6 @@
 
 #include "common/pg.h"
 #include "common/strbuf.h"
-#include "services/event-store/query_pg.h"
 
 #define RECONNECT_US 1000000
 
@@ -22,9 +21,8 @@ struct worker {
 
 struct store_pool {
 	struct loop *loop;
+	struct store_pool_conf conf;
 	char *dsn;
-	store_work_fn *work;
-	store_done_fn *done;
 	void *arg;
 	int n;
 	struct worker *workers;
@@ -52,7 +50,7 @@ static void on_post(struct loop_post *post)
 	pthread_mutex_lock(&pool->lock);
 	pool->posted--;
 	pthread_mutex_unlock(&pool->lock);
-	pool->done(pool->arg, job);
+	pool->conf.done(pool->arg, job);
 }
 
 static void set_conn(struct worker *w, PGconn *conn)
@@ -71,13 +69,13 @@ static void connect_if_due(struct worker *w)
 
 	if (w->conn || mono_us() < w->try_at_us)
 		return;
-	PGconn *conn = pg_connect(w->pool->dsn, "penstock-event-store query", &err);
+	PGconn *conn = pg_connect(w->pool->dsn, w->pool->conf.name, &err);
 	w->try_at_us = mono_us() + RECONNECT_US;
 	if (!conn)
 		return;
 	set_conn(w, conn);
 	/* Fails while the schema is not there yet: the writer makes it. */
-	if (store_query_prepare(conn, &err))
+	if (w->pool->conf.prepare(conn, &err))
 		set_conn(w, NULL);
 }
 
@@ -106,11 +104,11 @@ static void *run(void *arg)
 		connect_if_due(w);
 		/* A server that was restarted is noticed by the first query: that one gets a second
 		 * try. */
-		if (pool->work(w->conn, job) && w->conn) {
+		if (pool->conf.work(w->conn, job) && w->conn) {
 			set_conn(w, NULL);
 			w->try_at_us = 0;
 			connect_if_due(w);
-			if (pool->work(w->conn, job) && w->conn)
+			if (pool->conf.work(w->conn, job) && w->conn)
 				set_conn(w, NULL);
 		}
 		pthread_mutex_lock(&pool->lock);
@@ -127,18 +125,14 @@ static void *run(void *arg)
 	return NULL;
 }
 
-struct store_pool *store_pool_start(struct loop *loop, const char *dsn, int threads,
-				    store_work_fn *work, store_done_fn *done, void *arg)
+struct store_pool *store_pool_start(struct loop *loop, const struct store_pool_conf *conf,
+				    void *arg)
 {
 	struct store_pool *pool = xcalloc(1, sizeof(*pool));
 	pthread_condattr_t attr;
 
-	*pool = (struct store_pool){.loop = loop,
-				    .dsn = xstrdup(dsn),
-				    .work = work,
-				    .done = done,
-				    .arg = arg,
-				    .n = threads};
+	*pool = (struct store_pool){
+	    .loop = loop, .conf = *conf, .dsn = xstrdup(conf->dsn), .arg = arg, .n = conf->threads};
 	pool->last = &pool->first;
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_condattr_init(&attr);
@@ -146,9 +140,9 @@ struct store_pool *store_pool_start(struct loop *loop, const char *dsn, int thre
 	pthread_cond_init(&pool->wake, NULL);
 	pthread_cond_init(&pool->ended, &attr);
 	pthread_condattr_destroy(&attr);
-	pool->workers = xcalloc((size_t)threads, sizeof(*pool->workers));
-	pool->alive = threads;
-	for (int i = 0; i < threads; i++) {
+	pool->workers = xcalloc((size_t)pool->n, sizeof(*pool->workers));
+	pool->alive = pool->n;
+	for (int i = 0; i < pool->n; i++) {
 		pool->workers[i].pool = pool;
 		if (pthread_create(&pool->workers[i].thread, NULL, run, &pool->workers[i]))
 			abort();

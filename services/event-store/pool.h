@@ -8,6 +8,7 @@
 
 #include <libpq-fe.h>
 
+#include "common/err.h"
 #include "common/loop.h"
 
 struct store_job { /* embedded in what it is about */
@@ -22,8 +23,17 @@ struct store_pool;
 typedef int store_work_fn(PGconn *conn, struct store_job *job);
 typedef void store_done_fn(void *arg, struct store_job *job);
 
-struct store_pool *store_pool_start(struct loop *loop, const char *dsn, int threads,
-				    store_work_fn *work, store_done_fn *done, void *arg);
+struct store_pool_conf {
+	const char *dsn, *name; /* name: of the connections, static */
+	int threads;
+	int (*prepare)(PGconn *conn, struct error *err); /* a new connection; -1: not yet */
+	store_work_fn *work;
+	store_done_fn *done;
+};
+
+/* conf is copied. */
+struct store_pool *store_pool_start(struct loop *loop, const struct store_pool_conf *conf,
+				    void *arg);
 void store_pool_add(struct store_pool *pool, struct store_job *job);
 /* Ends the threads; a call that does not return within timeout_ms is broken off. Jobs that were
  * done are told; those that were not begun are simply left. Not from a callback. NULL is fine. */

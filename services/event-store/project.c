@@ -6,6 +6,7 @@
 #include "common/json.h"
 
 #define TASK_PREFIX "task."
+#define TIME_MAX_MS INT64_C(4000000000000) /* the year 2096 */
 
 static const char *const state_names[] = {"none",      "accepted", "running",   "parked",
 					  "completed", "failed",   "cancelled", "expired"};
@@ -181,6 +182,21 @@ static void stage_completed(struct project_task *t, const json_t *data, int64_t 
 	t->state = PROJECT_RUNNING;
 }
 
+static void stage_skipped(struct project_task *t, const json_t *data, int64_t now_us)
+{
+	static const char *const names[] = {"kind", NULL};
+	const char *id = text_of(data, "stage");
+
+	if (!id)
+		return;
+	json_t *stage = stage_of(t, id);
+	clear_attempt(stage);
+	set_text(stage, "state", "skipped");
+	copy_members(stage, data, names);
+	set_ms(stage, "finished_at", now_us);
+	t->state = PROJECT_RUNNING;
+}
+
 static void stage_failed(struct project_task *t, const json_t *data, int64_t now_us)
 {
 	static const char *const names[] = {"attempt", "worker", "retry_at", "model", NULL};
@@ -197,12 +213,17 @@ static void stage_failed(struct project_task *t, const json_t *data, int64_t now
 	json_object_set_new(stage, "error", error_of(data, false));
 }
 
-static void parked(struct project_task *t, const json_t *data)
+/* Nobody waits beyond the deadline: whoever takes the task up then lets it expire. */
+static void parked(struct project_task *t, const json_t *data, int64_t now_us)
 {
 	static const char *const names[] = {"not_before", NULL};
 	const char *id = text_of(data, "stage");
+	int64_t until_ms = int_of(data, "not_before");
 
 	t->state = PROJECT_PARKED;
+	if (t->deadline_ms && t->deadline_ms < until_ms)
+		until_ms = t->deadline_ms;
+	t->release_us = until_ms > 0 && until_ms < TIME_MAX_MS ? until_ms * 1000 : now_us;
 	if (!id)
 		return;
 	json_t *stage = stage_of(t, id);
@@ -244,7 +265,8 @@ static void finish(struct project_task *t, enum project_state state, int64_t now
 	json_array_foreach(t->stages, i, stage)
 	{
 		const char *was = text_of(stage, "state");
-		if (was && strcmp(was, "completed") != 0 && strcmp(was, "failed") != 0)
+		if (was && strcmp(was, "completed") != 0 && strcmp(was, "failed") != 0 &&
+		    strcmp(was, "skipped") != 0)
 			set_text(stage, "state", project_state_name(state));
 	}
 }
@@ -266,6 +288,28 @@ static void stopped(struct project_task *t, const json_t *data, enum project_sta
 	finish(t, state, now_us);
 }
 
+/* A dead letter lives again: what is complete stays, and it waits for its ticket as a parked one
+ * does. Its old deadline holds no more. */
+static void redriven(struct project_task *t, const struct project_event *e)
+{
+	size_t i;
+	json_t *stage;
+
+	t->state = PROJECT_PARKED;
+	t->release_us = e->time_us;
+	t->finished_us = t->deadline_ms = 0;
+	t->redrive_gen++;
+	t->first_seq = e->seq; /* what is before may have been trimmed already */
+	json_decref(t->error);
+	t->error = NULL;
+	json_array_foreach(t->stages, i, stage)
+	{
+		const char *was = text_of(stage, "state");
+		if (was && strcmp(was, "completed") != 0)
+			set_text(stage, "state", "parked");
+	}
+}
+
 static void fold(struct project_task *t, const char *type, const json_t *data, int64_t now_us)
 {
 	if (!strcmp(type, "task.accepted")) {
@@ -278,8 +322,10 @@ static void fold(struct project_task *t, const char *type, const json_t *data, i
 		stage_completed(t, data, now_us);
 	} else if (!strcmp(type, "task.stage.failed")) {
 		stage_failed(t, data, now_us);
+	} else if (!strcmp(type, "task.stage.skipped")) {
+		stage_skipped(t, data, now_us);
 	} else if (!strcmp(type, "task.parked")) {
-		parked(t, data);
+		parked(t, data, now_us);
 	} else if (!strcmp(type, "task.completed")) {
 		replace_json(&t->output, json_object_get(data, "output"));
 		replace_json(&t->usage, json_object_get(data, "usage"));
@@ -319,8 +365,13 @@ bool project_apply(struct project_task *t, const struct project_event *e)
 	t->epoch = e->epoch;
 	t->last_seq = e->seq;
 	t->updated_us = e->time_us;
-	if (project_final(t->state))
+	if (project_final(t->state)) {
+		if (!strcmp(e->type, "task.redriven") &&
+		    (t->state == PROJECT_FAILED || t->state == PROJECT_EXPIRED))
+			redriven(t, e);
 		return true;
+	}
+	t->release_us = 0;
 	json_t *data = e->len ? json_parse(e->data, e->len, NULL) : NULL;
 	fold(t, e->type, data, e->time_us);
 	json_decref(data);

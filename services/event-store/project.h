@@ -6,9 +6,10 @@
  * seq.
  *
  *   (none) ──► accepted ──► running ◄──► parked        any of these ──► completed, failed,
- *                                                                       cancelled, expired: final
- * An event that comes after a final one only moves last_seq. A task whose first events are not
- * known (trimmed, or of an earlier life of the stream) starts in the state that its first known
+ *                                           ▲                           cancelled, expired: final
+ *                                           └── redriven ── failed, expired
+ * Any other event that comes after a final one only moves last_seq. A task whose first events are
+ * not known (trimmed, or of an earlier life of the stream) starts in the state that its first known
  * event says.
  *
  * Threads: any, one owner a task. */
@@ -42,10 +43,12 @@ struct project_task {
 	int64_t created_us, updated_us; /* times of events; 0: not yet */
 	int64_t started_us, finished_us;
 	int64_t deadline_ms;                    /* since 1970; 0: none */
+	int64_t release_us;                     /* parked: when it may go on; 0: not parked */
 	json_t *input, *output, *error, *usage; /* NULL: none */
 	json_t *stages;                         /* array of objects, in order of first appearance */
 	char *worker;                           /* NULL: none yet */
 	int run, attempts;                      /* take-overs from 1; stage attempts in all */
+	int redrive_gen;                        /* how often it was redriven */
 	uint64_t epoch, first_seq, last_seq;
 };
 

@@ -27,6 +27,10 @@ json_t *project_json(const struct project_task *t)
 	json_object_set_new(out, "finished_at", ms(t->finished_us));
 	if (t->deadline_ms)
 		json_object_set_new(out, "deadline_at", json_integer(t->deadline_ms));
+	if (t->release_us)
+		json_object_set_new(out, "release_at", ms(t->release_us));
+	if (t->redrive_gen)
+		json_object_set_new(out, "redrive_gen", json_integer(t->redrive_gen));
 	if (t->input)
 		json_object_set(out, "input", t->input);
 	json_object_set_new(out, "output", or_null(t->output));

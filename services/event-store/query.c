@@ -3,13 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/ids.h"
 #include "common/log.h"
 #include "common/names.h"
 #include "common/strbuf.h"
 #include "services/event-store/pool.h"
 #include "services/event-store/query_impl.h"
 
-static const char *const kind_names[] = {"replay", "task", "timeline"};
+static const char *const kind_names[] = {"replay", "task", "timeline", "deliveries"};
 enum result { RESULT_OK, RESULT_ERROR, RESULT_REFUSED, N_RESULTS };
 static const char *const result_names[] = {"ok", "error", "refused"};
 
@@ -61,6 +62,9 @@ static void send_page(struct store_query *s, const struct query *q)
 	reply.n_events = q->page.n;
 	reply.more = q->page.more;
 	reply.earliest = q->page.earliest;
+	reply.stored = q->asked;
+	reply.kept_from = q->page.kept_from;
+	reply.position = q->position;
 	pack_and_send(s->bus, q->reply, &reply.base);
 }
 
@@ -73,7 +77,7 @@ static void send_json(struct store_query *s, const struct query *q)
 	pack_and_send(s->bus, q->reply, &reply.base);
 }
 
-static void query_free(struct query *q)
+void store_query_free_one(struct query *q)
 {
 	store_page_done(&q->page);
 	project_done(&q->task);
@@ -108,7 +112,7 @@ void store_query_finish(struct query *q)
 	metric_add(s->m_done[q->kind][result], 1);
 	histogram_observe_us(s->m_seconds[q->kind], loop_now_us(s->loop) - q->since_us);
 	unlink_query(s, q);
-	query_free(q);
+	store_query_free_one(q);
 }
 
 struct bus *store_query_bus(struct query *q)
@@ -144,6 +148,8 @@ static const char *read_replay(struct query *q, const struct bus_msg *msg)
 	q->after = r->after < INT64_MAX ? r->after : INT64_MAX - 1;
 	q->until = r->until;
 	q->limit = r->limit && r->limit < STORE_PAGE_MAX ? r->limit : STORE_PAGE_MAX;
+	q->max_bytes =
+	    r->max_bytes && r->max_bytes < STORE_PAGE_BYTES ? r->max_bytes : STORE_PAGE_BYTES;
 	penstock__replay_request__free_unpacked(r, NULL);
 	return fault;
 }
@@ -182,6 +188,21 @@ static const char *read_timeline(struct query *q, const struct bus_msg *msg)
 	return fault;
 }
 
+static const char *read_deliveries(struct query *q, const struct bus_msg *msg)
+{
+	const char *fault = read_timeline(q, msg);
+
+	return fault || id_valid(q->id) ? fault : "the id is no event's";
+}
+
+const char *store_query_read(struct query *q, const struct bus_msg *msg)
+{
+	static const char *(*const read[])(struct query *, const struct bus_msg *) = {
+	    read_replay, read_task, read_timeline, read_deliveries};
+
+	return read[q->kind](q, msg);
+}
+
 static void on_pool_done(void *arg, struct store_job *job)
 {
 	(void)arg;
@@ -190,9 +211,6 @@ static void on_pool_done(void *arg, struct store_job *job)
 
 static void on_request(struct store_query *s, enum query_kind kind, const struct bus_msg *msg)
 {
-	static const char *(*const read[])(struct query *, const struct bus_msg *) = {
-	    read_replay, read_task, read_timeline};
-
 	if (!msg->reply)
 		return;
 	if (s->n >= s->conf.queue_max) {
@@ -209,7 +227,7 @@ static void on_request(struct store_query *s, enum query_kind kind, const struct
 	q->all = s->first;
 	s->first = q;
 	metric_set(s->m_under_way, (int64_t)++s->n);
-	q->message = read[kind](q, msg);
+	q->message = store_query_read(q, msg);
 	if (q->message) {
 		q->error = "bad_request";
 		store_query_finish(q);
@@ -231,6 +249,11 @@ static void on_task(void *arg, const struct bus_msg *msg)
 static void on_timeline(void *arg, const struct bus_msg *msg)
 {
 	on_request(arg, QUERY_TIMELINE, msg);
+}
+
+static void on_deliveries(void *arg, const struct bus_msg *msg)
+{
+	on_request(arg, QUERY_DELIVERIES, msg);
 }
 
 /* --- life --------------------------------------------------------------------------------------
@@ -263,7 +286,8 @@ struct store_query *store_query_start(struct bus *bus, struct loop *loop,
 		bus_msg_fn *fn;
 	} subs[] = {{SUBJECT_STORE_REPLAY, on_replay},
 		    {SUBJECT_STORE_TASK, on_task},
-		    {SUBJECT_STORE_TIMELINE, on_timeline}};
+		    {SUBJECT_STORE_TIMELINE, on_timeline},
+		    {SUBJECT_STORE_DELIVERIES, on_deliveries}};
 	struct store_query *s = xcalloc(1, sizeof(*s));
 
 	s->bus = bus;
@@ -271,8 +295,14 @@ struct store_query *store_query_start(struct bus *bus, struct loop *loop,
 	s->conf = *conf;
 	s->conf.dsn = NULL; /* the pool has its own copy */
 	make_metrics(s, metrics);
-	s->pool = store_pool_start(loop, conf->dsn, conf->threads, store_query_ask_postgres,
-				   on_pool_done, s);
+	s->pool = store_pool_start(loop,
+				   &(struct store_pool_conf){.dsn = conf->dsn,
+							     .name = "penstock-event-store query",
+							     .threads = conf->threads,
+							     .prepare = store_query_prepare,
+							     .work = store_query_ask_postgres,
+							     .done = on_pool_done},
+				   s);
 	for (int k = 0; k < N_QUERY_KINDS; k++) {
 		s->subs[k] = bus_subscribe(bus, subs[k].subject, "store", subs[k].fn, s, err);
 		if (!s->subs[k]) {
@@ -308,7 +338,7 @@ void store_query_free(struct store_query *s)
 	while (s->first) {
 		struct query *q = s->first;
 		s->first = q->all;
-		query_free(q);
+		store_query_free_one(q);
 	}
 	free(s);
 }

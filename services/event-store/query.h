@@ -1,4 +1,4 @@
-/* pen.store.replay, pen.store.task, pen.store.timeline: answered by every event-store (queue group
+/* pen.store.replay, .task, .timeline and .deliveries: answered by every event-store (queue group
  * "store").
  *
  * PostgreSQL is asked by a few threads with a connection each; behind it, the tail that PostgreSQL

@@ -10,7 +10,7 @@
 #include "services/event-store/project.h"
 #include "services/event-store/query_pg.h"
 
-enum query_kind { QUERY_REPLAY, QUERY_TASK, QUERY_TIMELINE, N_QUERY_KINDS };
+enum query_kind { QUERY_REPLAY, QUERY_TASK, QUERY_TIMELINE, QUERY_DELIVERIES, N_QUERY_KINDS };
 
 struct query {
 	struct store_job job; /* first */
@@ -23,7 +23,7 @@ struct query {
 	/* The request. */
 	char *tenant, *id; /* id: channel, task, or any */
 	uint64_t after, until;
-	size_t limit;
+	size_t limit, max_bytes;
 	/* PostgreSQL's part. */
 	bool asked; /* it answered */
 	struct store_page page;
@@ -39,6 +39,9 @@ struct query {
 	size_t json_len;
 };
 
+/* Copies what a request of q's kind says; NULL, or what is wrong with it (static). */
+const char *store_query_read(struct query *q, const struct bus_msg *msg);
+void store_query_free_one(struct query *q);
 /* On a pool thread; conn NULL: PostgreSQL is away. Returns -1 if the connection is no good any
  * more. */
 int store_query_ask_postgres(PGconn *conn, struct store_job *job);

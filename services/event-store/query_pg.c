@@ -18,7 +18,8 @@
 static const char place_sql[] =
     "SELECT (SELECT seq FROM store_position WHERE epoch = $3::int8),"
     " (SELECT min(seq) FROM events WHERE " CHANNEL "),"
-    " (SELECT max(seq) FROM events WHERE " CHANNEL " AND seq <= $4::int8)";
+    " (SELECT max(seq) FROM events WHERE " CHANNEL " AND seq <= $4::int8),"
+    " (SELECT min(seq) FROM events WHERE epoch = $3::int8)";
 /* `before`: bytes in the rows in front; octet_length of a long value does not read it. */
 static const char page_sql[] =
     "SELECT seq, event_id, type, version, data, (extract(epoch FROM time) * 1000000)::int8, trace,"
@@ -26,7 +27,7 @@ static const char page_sql[] =
     "  SELECT *, count(*) OVER () AS total, sum(octet_length(data) + " ROW_ROUGHLY
     ") OVER (ORDER BY seq) - octet_length(data) - " ROW_ROUGHLY " AS before FROM ("
     "   SELECT * FROM events WHERE " CHANNEL " AND seq > $4::int8 AND seq <= $5::int8"
-    "   ORDER BY seq LIMIT $6::int8) AS rows) AS sized WHERE before < 921600 ORDER BY seq";
+    "   ORDER BY seq LIMIT $6::int8) AS rows) AS sized WHERE before < $7::int8 ORDER BY seq";
 static const char task_sql[] =
     "SELECT (SELECT seq FROM store_position WHERE epoch = $2::int8), " STORE_TASK_COLUMNS
     " FROM (SELECT 1) AS one LEFT JOIN tasks ON task = $1";
@@ -69,12 +70,17 @@ static PGresult *run(PGconn *conn, const char *name, int n, const char *const *v
 /* --- pages -------------------------------------------------------------------------------------
  */
 
+static size_t room(const struct store_page *page)
+{
+	return page->max_bytes ? page->max_bytes : STORE_PAGE_BYTES;
+}
+
 bool store_page_add(struct store_page *page, uint64_t seq, Penstock__Event *event, size_t limit)
 {
 	size_t size = penstock__event__get_packed_size(event) + ENVELOPE;
 
-	/* The first one always fits: no event is as large as a page. */
-	if (page->n >= limit || (page->n && page->bytes + size > STORE_PAGE_BYTES)) {
+	/* The first one always fits: no event is as large as a message. */
+	if (page->n >= limit || (page->n && page->bytes + size > room(page))) {
 		page->more = true;
 		penstock__event__free_unpacked(event, NULL);
 		return false;
@@ -135,7 +141,8 @@ int store_query_page(PGconn *conn, uint64_t epoch, const char *tenant, const cha
 	struct pg_int8 e = pg_int8((int64_t)epoch), a = pg_int8((int64_t)after);
 	/* One more than is wanted tells whether there is more. */
 	struct pg_int8 u = pg_int8((int64_t)last), l = pg_int8((int64_t)limit + 1);
-	const char *values[] = {tenant, channel, e.text, a.text, u.text, l.text};
+	struct pg_int8 b = pg_int8((int64_t)room(page));
+	const char *values[] = {tenant, channel, e.text, a.text, u.text, l.text, b.text};
 
 	PGresult *res = run(conn, "place", 4, values, err);
 	if (!res)
@@ -143,8 +150,9 @@ int store_query_page(PGconn *conn, uint64_t epoch, const char *tenant, const cha
 	page->position = (uint64_t)pg_int(res, 0, 0);
 	page->earliest = (uint64_t)pg_int(res, 0, 1);
 	page->before = (uint64_t)pg_int(res, 0, 2);
+	page->kept_from = pg_text(res, 0, 3) ? (uint64_t)pg_int(res, 0, 3) : page->position + 1;
 	PQclear(res);
-	res = run(conn, "page", 6, values, err);
+	res = run(conn, "page", 7, values, err);
 	if (!res)
 		return -1;
 	int rows = PQntuples(res);

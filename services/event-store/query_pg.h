@@ -17,10 +17,12 @@
 struct store_page {                     /* zeroed: empty */
 	Penstock__StoredEvent **events; /* owned, also what they point to */
 	size_t n, cap, bytes;           /* bytes: packed */
+	size_t max_bytes;               /* 0: STORE_PAGE_BYTES */
 	bool more;
-	uint64_t position; /* everything up to it was in PostgreSQL when it was asked */
-	uint64_t earliest; /* of the channel, 0: none */
-	uint64_t before;   /* the channel's last event that is not after `after`, 0: none */
+	uint64_t kept_from; /* the first offset of all channels that PostgreSQL keeps */
+	uint64_t position;  /* everything up to it was in PostgreSQL when it was asked */
+	uint64_t earliest;  /* of the channel, 0: none */
+	uint64_t before;    /* the channel's last event that is not after `after`, 0: none */
 };
 
 /* Takes event (allocated by protobuf-c) into the page; false, and event is freed, if the page is

@@ -8,6 +8,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/pg.h"
+#include "services/event-store/deliveries.h"
 #include "services/event-store/query_impl.h"
 #include "services/event-store/timeline.h"
 
@@ -47,6 +48,7 @@ static int ask(PGconn *conn, struct query *q, struct error *err)
 
 	switch (q->kind) {
 	case QUERY_REPLAY:
+		q->page.max_bytes = q->max_bytes;
 		rc = store_query_page(conn, q->epoch, q->tenant, q->id, q->after, q->until,
 				      q->limit, &q->page, err);
 		q->position = q->page.position;
@@ -54,7 +56,8 @@ static int ask(PGconn *conn, struct query *q, struct error *err)
 	case QUERY_TASK:
 		return store_query_task(conn, q->epoch, q->id, &q->task, &q->position, err);
 	default:
-		rc = store_timeline(conn, q->id, q->tenant, &doc, err);
+		rc = (q->kind == QUERY_TIMELINE ? store_timeline : store_deliveries)(
+		    conn, q->id, q->tenant, &doc, err);
 		if (!rc && doc) {
 			put_json(q, doc);
 		} else if (!rc) {
@@ -235,6 +238,7 @@ static void task_tail(struct query *q)
 
 static void replay_tail(struct query *q)
 {
+	q->page.max_bytes = q->max_bytes;
 	uint64_t last = q->page.n ? q->page.events[q->page.n - 1]->offset : q->after;
 
 	q->subject = subject_evt(part_of(q->tenant, store_query_parts(q)), q->tenant, q->id);

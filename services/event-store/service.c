@@ -9,16 +9,22 @@
 #include "common/log.h"
 #include "common/members.h"
 #include "common/topology.h"
+#include "services/event-store/hooks.h"
 #include "services/event-store/ingest.h"
 #include "services/event-store/query.h"
+#include "services/event-store/receipts.h"
+#include "services/event-store/release.h"
 #include "services/event-store/sink_pg.h"
 #include "services/event-store/trim.h"
 
 /* Together below the ten seconds that a stop may take. */
-#define STOP_BATCH_US   4000000
-#define STOP_QUERIES_MS 1000
-#define STOP_SINK_MS    2000
-#define STOP_FLUSH_MS   1000
+#define STOP_BATCH_US    4000000
+#define STOP_QUERIES_MS  1000
+#define STOP_RECEIPTS_MS 1000
+#define STOP_RELEASE_MS  500
+#define STOP_HOOKS_MS    500
+#define STOP_SINK_MS     2000
+#define STOP_FLUSH_MS    1000
 
 struct service {
 	const struct store_config *config;
@@ -31,6 +37,9 @@ struct service {
 	struct store_pg *pg;
 	struct ingest *ingest;
 	struct store_query *query;
+	struct store_receipts *receipts;
+	struct store_release *release;
+	struct store_hooks *hooks;
 	struct store_trim *trim;
 	struct timer stop_timer;
 	bool stopping;
@@ -92,6 +101,7 @@ static void review(void *arg)
 
 	if (s->stopping)
 		return;
+	store_hooks_poke(s->hooks);
 	const char *why = not_ready(s);
 	admin_ready(s->admin, !why, why);
 	if (s->ingest && ingest_anew(s->ingest)) {
@@ -153,11 +163,31 @@ static int start_parts(struct service *s, uint64_t epoch, struct error *err)
 	s->query = store_query_start(s->bus, s->loop, &query, s->metrics, err);
 	if (!s->query)
 		return -1;
+	s->receipts = store_receipts_start(
+	    s->bus, s->loop,
+	    &(struct store_receipts_conf){.dsn = c->pg_dsn, .retention_days = (int)c->receipt_days},
+	    s->metrics, err);
+	if (!s->receipts)
+		return -1;
+	s->release =
+	    store_release_start(s->bus, s->loop,
+				&(struct store_release_conf){.dsn = c->pg_dsn,
+							     .epoch = epoch,
+							     .parts = (unsigned)c->common.parts,
+							     .per_s = c->release_per_s},
+				s->metrics);
+	s->hooks = store_hooks_start(
+	    s->bus, s->loop,
+	    &(struct store_hooks_conf){.dsn = c->pg_dsn, .parts = (unsigned)c->common.parts},
+	    s->metrics);
 	s->trim =
 	    store_trim_start(s->bus, s->loop, &trim, epoch, ask_hold, s, on_anew, s, s->metrics);
 	s->members =
 	    members_start(s->bus, s->loop, "store", c->common.instance, NULL, NULL, NULL, err);
-	return s->members ? 0 : -1;
+	if (!s->members)
+		return -1;
+	members_count_into(s->members, s->metrics);
+	return 0;
 }
 
 static void on_topology(void *arg, uint64_t epoch)
@@ -179,7 +209,7 @@ static int open_all(struct service *s, struct error *err)
 {
 	const struct env_common *c = &s->config->common;
 	struct bus_nats_conf bus = {.url = c->nats_url, .name = c->instance};
-	struct topology_conf topology = {.replicas = (int)c->replicas};
+	struct topology_conf topology = {.replicas = (int)c->replicas, .dedupe_ms = c->dedupe_ms};
 
 	s->loop = loop_new(err);
 	if (!s->loop || loop_signal(s->loop, SIGTERM, on_signal, s, err) ||
@@ -210,6 +240,9 @@ static void close_all(struct service *s)
 		timer_cancel(s->loop, &s->stop_timer);
 	store_trim_stop(s->trim);
 	store_query_stop(s->query, STOP_QUERIES_MS);
+	store_receipts_stop(s->receipts, STOP_RECEIPTS_MS);
+	store_release_stop(s->release, STOP_RELEASE_MS);
+	store_hooks_stop(s->hooks, STOP_HOOKS_MS);
 	store_pg_free(s->pg, STOP_SINK_MS);
 	ingest_close(s->ingest);
 	members_stop(s->members);
@@ -220,6 +253,9 @@ static void close_all(struct service *s)
 	bus_free(s->bus);
 	store_trim_free(s->trim);
 	store_query_free(s->query);
+	store_receipts_free(s->receipts);
+	store_release_free(s->release);
+	store_hooks_free(s->hooks);
 	ingest_free(s->ingest);
 	admin_stop(s->admin);
 	loop_free(s->loop);

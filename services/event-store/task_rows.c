@@ -44,6 +44,8 @@ void store_task_from_row_at(struct project_task *t, const PGresult *res, int row
 	t->worker = worker && *worker ? xstrdup(worker) : NULL;
 	t->run = (int)pg_int(res, row, c++);
 	t->attempts = (int)pg_int(res, row, c++);
+	t->redrive_gen = (int)pg_int(res, row, c++);
+	t->release_us = pg_int(res, row, c++);
 	t->epoch = (uint64_t)pg_int(res, row, c++);
 	t->first_seq = (uint64_t)pg_int(res, row, c++);
 	t->last_seq = (uint64_t)pg_int(res, row, c++);
@@ -51,10 +53,9 @@ void store_task_from_row_at(struct project_task *t, const PGresult *res, int row
 
 #define COLUMNS                                                                                    \
 	"task, tenant, pipeline, version, state, created_at, updated_at, started_at, finished_at," \
-	" deadline_at, input, output, error, usage, stages, worker, run, attempts, epoch, "        \
-	"first_seq,"                                                                               \
-	" last_seq"
-#define N_COLUMNS 21
+	" deadline_at, input, output, error, usage, stages, worker, run, attempts, redrive_gen,"   \
+	" release_at, epoch, first_seq, last_seq"
+#define N_COLUMNS 23
 
 /* input, output and so on are text here: the type json is checked once, on the way into `tasks`. */
 const char store_task_stage_sql[] =
@@ -63,22 +64,24 @@ const char store_task_stage_sql[] =
     " state text, created_at timestamptz, updated_at timestamptz, started_at timestamptz,"
     " finished_at timestamptz, deadline_at timestamptz, input text, output text, error text, usage "
     "text,"
-    " stages text, worker text, run int, attempts int, epoch bigint, first_seq bigint, last_seq "
-    "bigint)"
+    " stages text, worker text, run int, attempts int, redrive_gen int, release_at timestamptz,"
+    " epoch bigint, first_seq bigint, last_seq bigint)"
     " ON COMMIT DELETE ROWS";
 const char store_task_copy_sql[] = "COPY stage_tasks (" COLUMNS ") FROM STDIN (FORMAT binary)";
 /* input: assigning the old value back keeps a long one where it is instead of writing it anew. */
 const char store_task_merge_sql[] =
     "INSERT INTO tasks (" COLUMNS ") SELECT task, tenant, pipeline, version, state, created_at,"
     " updated_at, started_at, finished_at, deadline_at, input::json, output::json, error::json,"
-    " usage::json, stages::json, worker, run, attempts, epoch, first_seq, last_seq FROM stage_tasks"
+    " usage::json, stages::json, worker, run, attempts, redrive_gen, release_at, epoch, first_seq,"
+    " last_seq FROM stage_tasks"
     " ON CONFLICT (task) DO UPDATE SET pipeline = excluded.pipeline, version = excluded.version,"
     " state = excluded.state, updated_at = excluded.updated_at, started_at = excluded.started_at,"
     " finished_at = excluded.finished_at, deadline_at = excluded.deadline_at,"
     " input = CASE WHEN tasks.input IS NULL THEN excluded.input ELSE tasks.input END,"
     " output = excluded.output, error = excluded.error, usage = excluded.usage,"
     " stages = excluded.stages, worker = excluded.worker, run = excluded.run,"
-    " attempts = excluded.attempts, epoch = excluded.epoch, first_seq = excluded.first_seq,"
+    " attempts = excluded.attempts, redrive_gen = excluded.redrive_gen,"
+    " release_at = excluded.release_at, epoch = excluded.epoch, first_seq = excluded.first_seq,"
     " last_seq = excluded.last_seq"
     " WHERE (tasks.epoch, tasks.last_seq) < (excluded.epoch, excluded.last_seq)";
 
@@ -124,6 +127,8 @@ void store_task_to_copy(struct strbuf *b, const struct project_task *t, bool wit
 	pg_copy_text(b, t->worker ? t->worker : "");
 	pg_copy_int4(b, t->run);
 	pg_copy_int4(b, t->attempts);
+	pg_copy_int4(b, t->redrive_gen);
+	add_time(b, t->release_us);
 	pg_copy_int8(b, (int64_t)t->epoch);
 	pg_copy_int8(b, (int64_t)t->first_seq);
 	pg_copy_int8(b, (int64_t)t->last_seq);

@@ -18,7 +18,8 @@
 	" (extract(epoch FROM finished_at) * 1000000)::int8,"                                      \
 	" (extract(epoch FROM deadline_at) * 1000)::int8, input, output, error, usage, stages, "   \
 	"worker,"                                                                                  \
-	" run, attempts, epoch, first_seq, last_seq"
+	" run, attempts, redrive_gen, (extract(epoch FROM release_at) * 1000000)::int8, epoch,"    \
+	" first_seq, last_seq"
 
 /* t: zeroed. The row is one of text results. */
 void store_task_from_row(struct project_task *t, const PGresult *res, int row);

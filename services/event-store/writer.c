@@ -46,7 +46,7 @@ int store_writer_open(struct store_writer *w, PGconn *conn, uint64_t epoch, stru
 		    "SET lock_timeout = '10s'",
 		    err) ||
 	    pg_exec(conn, stage_sql, err) || pg_exec(conn, store_task_stage_sql, err) ||
-	    store_days_load(&w->days, conn, err)) {
+	    pg_exec(conn, store_usage_stage_sql, err) || store_days_load(&w->days, conn, err)) {
 		store_writer_close(w);
 		return -1;
 	}
@@ -58,6 +58,7 @@ void store_writer_close(struct store_writer *w)
 	strbuf_done(&w->copy);
 	store_days_done(&w->days);
 	store_task_cache_done(&w->tasks);
+	store_usage_done(&w->usage);
 	*w = (struct store_writer){0};
 }
 
@@ -230,8 +231,10 @@ static void fold_tasks(struct store_writer *w, const struct store_item *items, s
 					      .type = e->type,
 					      .data = e->data.data,
 					      .len = e->data.len};
-		if (t && project_apply(&t->task, &event))
-			store_task_cache_touch(&w->tasks, t, e->data.len);
+		if (!t || !project_apply(&t->task, &event))
+			continue;
+		store_task_cache_touch(&w->tasks, t, e->data.len);
+		store_usage_add(&w->usage, &t->task, &event);
 	}
 }
 
@@ -240,6 +243,7 @@ static int write_tasks(struct store_writer *w, const struct store_item *items, s
 {
 	if (load_tasks(w, items, n, err))
 		return -1;
+	store_usage_reset(&w->usage);
 	fold_tasks(w, items, n);
 	if (!w->tasks.n_touched)
 		return 0;
@@ -250,7 +254,9 @@ static int write_tasks(struct store_writer *w, const struct store_item *items, s
 	}
 	if (pg_copy_send(w->conn, store_task_copy_sql, &w->copy, err))
 		return -1;
-	return pg_run(w->conn, store_task_merge_sql, 0, NULL, NULL, err);
+	if (pg_run(w->conn, store_task_merge_sql, 0, NULL, NULL, err))
+		return -1;
+	return store_usage_write(&w->usage, w->conn, err);
 }
 
 /* --- the transaction ---------------------------------------------------------------------------
@@ -288,10 +294,13 @@ int store_writer_write(struct store_writer *w, const struct store_item *items, s
 
 /* Rows that no partition takes along; in steps, so that a long one holds nothing up. */
 static const char *const expire_sql[] = {
+    store_usage_expire_sql,
     "DELETE FROM event_keys WHERE ctid = ANY(ARRAY(SELECT ctid FROM event_keys"
     " WHERE time < to_timestamp($1::float8) LIMIT 20000))",
     "DELETE FROM tasks WHERE ctid = ANY(ARRAY(SELECT ctid FROM tasks"
     " WHERE finished_at < to_timestamp($1::float8) LIMIT 20000))",
+    "DELETE FROM replays WHERE finished_at < to_timestamp($1::float8)",
+    "DELETE FROM redrives WHERE finished_at < to_timestamp($1::float8)",
     "DELETE FROM quarantine WHERE time < to_timestamp($1::float8)",
 };
 

@@ -1,4 +1,4 @@
-/* One batch into PostgreSQL, in one transaction: events, keys, quarantine, projected tasks,
+/* One batch into PostgreSQL, in one transaction: events, keys, quarantine, projected tasks, usage,
  * position.
  *
  * Blocks; threads: one owner, with its connection. After a failure nothing of the batch is there
@@ -13,6 +13,7 @@
 #include "services/event-store/partitions.h"
 #include "services/event-store/sink.h"
 #include "services/event-store/task_cache.h"
+#include "services/event-store/usage.h"
 
 struct store_writer { /* zeroed: closed */
 	PGconn *conn; /* borrowed */
@@ -20,6 +21,7 @@ struct store_writer { /* zeroed: closed */
 	struct strbuf copy;
 	struct store_days days;
 	struct store_task_cache tasks;
+	struct store_usage usage; /* of the batch at hand */
 };
 
 int store_writer_open(struct store_writer *w, PGconn *conn, uint64_t epoch,

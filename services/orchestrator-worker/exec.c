@@ -20,6 +20,7 @@ struct job {
 	} u;
 	exec_done_fn *done;
 	exec_text_fn *text;
+	exec_begun_fn *begun;
 	void *arg;
 };
 
@@ -80,19 +81,34 @@ static void on_text(void *arg, const char *text, size_t len)
 	job->text(job->arg, text, len);
 }
 
+static void on_begun(void *arg)
+{
+	struct job *job = arg;
+	if (job->begun != NULL)
+		job->begun(job->arg);
+}
+
+static void start(struct job *job, const struct exec_call *call, exec_text_fn *text)
+{
+	struct exec_call inner = *call;
+	job->begun = call->begun;
+	inner.begun = on_begun;
+	job->u.call = target_call(job->real->targets, &inner, text, on_done, job);
+}
+
 static void *chat(struct executor *ex, const struct exec_call *call, exec_text_fn *text,
 		  exec_done_fn *done, void *arg)
 {
 	struct job *job = job_new(ex, JOB_TARGET, done, arg);
 	job->text = text;
-	job->u.call = target_call(job->real->targets, true, call, on_text, on_done, job);
+	start(job, call, on_text);
 	return job;
 }
 
 static void *http(struct executor *ex, const struct exec_call *call, exec_done_fn *done, void *arg)
 {
 	struct job *job = job_new(ex, JOB_TARGET, done, arg);
-	job->u.call = target_call(job->real->targets, false, call, NULL, on_done, job);
+	start(job, call, NULL);
 	return job;
 }
 

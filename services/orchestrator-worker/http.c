@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include "common/log.h"
+#include "common/netaddr.h"
 #include "common/strbuf.h"
 
 #define KEEP_CONNECTIONS 256
@@ -20,6 +22,7 @@ struct http_call {
 	char *body;
 	bool dead;    /* cancelled from inside a callback: it is taken down behind it */
 	bool stopped; /* by the body's reader */
+	bool refused; /* an address that the guard did not let it connect to */
 	enum http_failure early;
 	http_body_fn *body_fn;
 	http_done_fn *done;
@@ -36,6 +39,7 @@ struct http_client {
 	CURL *spare[KEEP_HANDLES];
 	size_t n_spare;
 	unsigned inside; /* libcurl is on the stack */
+	bool guarded;
 };
 
 struct watch {
@@ -136,6 +140,8 @@ static enum http_failure failure_of(const struct http_call *call, CURLcode code)
 {
 	if (call->stopped)
 		return HTTP_STOPPED;
+	if (call->refused && code == CURLE_COULDNT_CONNECT)
+		return HTTP_REFUSED;
 	switch (code) {
 	case CURLE_OK:
 		return HTTP_DONE;
@@ -164,7 +170,9 @@ static void complete(struct http_call *call, CURLcode code)
 	struct http_result result = {.failure = failure_of(call, code), .words = call->error};
 	char error[CURL_ERROR_SIZE];
 	memcpy(error, call->error, sizeof(error));
-	result.words = error[0] != '\0' ? error : curl_easy_strerror(code);
+	result.words = result.failure == HTTP_REFUSED ? "no public address"
+		       : error[0] != '\0'             ? error
+						      : curl_easy_strerror(code);
 	curl_off_t wait = 0;
 	curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &result.status);
 	if (curl_easy_getinfo(call->easy, CURLINFO_RETRY_AFTER, &wait) == CURLE_OK && wait > 0)
@@ -231,6 +239,17 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
 	return 0;
 }
 
+static curl_socket_t open_guarded(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
+{
+	struct http_call *call = arg;
+	(void)purpose;
+	if (netaddr_class(&a->addr, a->addrlen) != NETADDR_PUBLIC) {
+		call->refused = true;
+		return CURL_SOCKET_BAD;
+	}
+	return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+}
+
 /* -1 if libcurl will not have it. */
 static int set_up(struct http_call *call, const struct http_request *r)
 {
@@ -249,6 +268,10 @@ static int set_up(struct http_call *call, const struct http_request *r)
 	curl_easy_setopt(e, CURLOPT_HTTPHEADER, call->headers);
 	curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(e, CURLOPT_WRITEDATA, call);
+	if (call->client->guarded) {
+		curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, open_guarded);
+		curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, call);
+	}
 	if (r->body != NULL) {
 		call->body = xmalloc(r->len + 1);
 		memcpy(call->body, r->body, r->len);
@@ -294,7 +317,7 @@ void http_cancel(struct http_call *call)
 	timer_set(call->client->loop, &call->client->reap, 0);
 }
 
-struct http_client *http_client_new(struct loop *loop, struct error *err)
+struct http_client *http_client_new(struct loop *loop, bool guarded, struct error *err)
 {
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
 		err_set(err, ERR_FATAL, "libcurl does not start");
@@ -302,6 +325,7 @@ struct http_client *http_client_new(struct loop *loop, struct error *err)
 	}
 	struct http_client *c = xcalloc(1, sizeof(*c));
 	c->loop = loop;
+	c->guarded = guarded;
 	timer_init(&c->timer, on_timer, c);
 	timer_init(&c->reap, on_reap, c);
 	c->multi = curl_multi_init();

@@ -1,18 +1,22 @@
 /* penstock-orchestrator-worker: one loop, one bus, jq helpers; it takes tasks when the streams and
  * the configuration are there. */
 #include <signal.h>
+#include <string.h>
 
 #include "common/admin.h"
 #include "common/bus_nats.h"
 #include "common/log.h"
 #include "common/members.h"
+#include "common/names.h"
 #include "common/topology.h"
 #include "services/orchestrator-worker/config.h"
 #include "services/orchestrator-worker/exec_real.h"
+#include "services/orchestrator-worker/post.h"
 #include "services/orchestrator-worker/worker.h"
 
 #define LOOK_EVERY_US 100000
 #define FLUSH_MS      1500
+#define BYE_US        20000
 
 struct app {
 	struct worker_settings settings;
@@ -25,19 +29,48 @@ struct app {
 	struct topology *topology;
 	struct catalog *catalog;
 	struct members *members;
-	struct http_client *http;
+	struct http_client *http, *guarded;
+	struct lessee *lessee;
 	struct targets *targets;
 	struct executor executor;
 	struct worker *worker;
-	struct timer look;
+	struct posts *posts;
+	struct timer look, bye;
 	bool streams, configured, stopping;
 	int status;
 };
 
+static void on_bye(struct timer *timer, void *arg)
+{
+	(void)timer;
+	struct app *app = arg;
+	loop_stop(app->loop);
+}
+
+/* Tickets that were on their way are in our hands after the flush, and given back in the turns
+ * behind it: left alone they would come to nobody for ack_wait. */
 static void stopped(void *arg)
 {
 	struct app *app = arg;
-	loop_stop(app->loop);
+	struct error err;
+	if (bus_connected(app->bus) && bus_flush(app->bus, FLUSH_MS, &err))
+		log_at(LOG_WARN, "not all was sent", LOG_S("reason", err.msg));
+	timer_init(&app->bye, on_bye, app);
+	timer_set(app->loop, &app->bye, BYE_US);
+}
+
+/* What the routers size the windows by: the slots of each pool. */
+static json_t *member_document(const struct worker_settings *s)
+{
+	if (strcmp(s->pool, POOL_BATCH) == 0)
+		return json_pack("{s:I, s:[s]}", "batch_slots", (json_int_t)s->slots, "pools",
+				 POOL_BATCH);
+	json_t *doc = json_pack("{s:I, s:[s]}", "slots", (json_int_t)s->slots, "pools", s->pool);
+	if (strcmp(s->pool, POOL_DEFAULT) == 0 && s->batch_slots > 0) {
+		json_object_set_new(doc, "batch_slots", json_integer(s->batch_slots));
+		json_array_append_new(json_object_get(doc, "pools"), json_string(POOL_BATCH));
+	}
+	return doc;
 }
 
 static void start_worker(struct app *app)
@@ -53,30 +86,38 @@ static void start_worker(struct app *app)
 	    .pool = s->pool,
 	    .parts = (unsigned)s->common.parts,
 	    .slots = (unsigned)s->slots,
+	    .batch_slots = (unsigned)s->batch_slots,
 	    .seed = rng_next(&seed),
 	    .output_max = (size_t)s->output_max,
 	    .document_max = (size_t)s->document_max,
 	    .deltas_in_flight = (unsigned)s->deltas_in_flight,
 	    .ack_wait_ms = (int)s->ack_wait_ms,
 	};
-	app->members = members_start(
-	    app->bus, app->loop, "worker", s->common.instance,
-	    json_pack("{s:I, s:[s]}", "slots", (json_int_t)s->slots, "pools", s->pool), NULL, NULL,
-	    &err);
-	if (app->members != NULL) {
+	app->members = members_start(app->bus, app->loop, "worker", s->common.instance,
+				     member_document(s), NULL, NULL, &err);
+	if (app->members != NULL)
+		app->lessee = lessee_new(app->bus, app->loop, app->members, s->common.instance,
+					 &app->stats, &err);
+	if (app->lessee != NULL) {
+		members_count_into(app->members, app->metrics);
 		struct targets_conf targets = {.output_max = (size_t)s->output_max,
 					       .waiting_max = (size_t)s->waiting_max,
-					       .http_concurrent = s->http_concurrent};
+					       .http_concurrent = s->http_concurrent,
+					       .origins =
+						   s->http_private ? app->http : app->guarded};
 		app->targets = targets_new(app->loop, app->http, app->catalog, app->members,
-					   &app->stats, &targets);
+					   app->lessee, &app->stats, &targets);
 		exec_real_init(&app->executor, app->jqbox, app->targets, &app->stats);
 		app->worker = worker_start(app->loop, app->bus, app->catalog, &app->executor,
 					   &app->stats, &conf, &err);
 	}
 	if (app->worker != NULL)
+		app->posts =
+		    posts_start(app->bus, app->loop, app->http, app->guarded, app->metrics, &err);
+	if (app->posts != NULL)
 		return;
 	log_at(LOG_ERROR, "worker not started", LOG_S("reason", err.msg));
-	app->status = 1;
+	app->status = CANNOT_START;
 	loop_stop(app->loop);
 }
 
@@ -100,14 +141,15 @@ static void catalog_changed(void *arg, const char *key)
 	struct app *app = arg;
 	if (app->worker != NULL)
 		worker_config_changed(app->worker, key);
+	if (app->targets != NULL && strncmp(key, "model.", strlen("model.")) == 0)
+		targets_config_changed(app->targets);
 }
 
 static void stop(struct app *app)
 {
-	if (app->stopping)
-		return;
 	app->stopping = true;
-	if (app->worker != NULL)
+	posts_drain(app->posts);
+	if (app->worker != NULL) /* the second signal ends the grace */
 		worker_stop(app->worker, app->settings.grace_ms, stopped, app);
 	else
 		loop_stop(app->loop);
@@ -152,7 +194,8 @@ static int start(struct app *app, struct error *err)
 	    .queue_bytes = (size_t)s->jq_queue_bytes,
 	};
 	struct bus_nats_conf nats = {.url = s->common.nats_url, .name = s->common.instance};
-	struct topology_conf streams = {.replicas = (int)s->common.replicas};
+	struct topology_conf streams = {.replicas = (int)s->common.replicas,
+					.dedupe_ms = s->common.dedupe_ms};
 	app->jqbox = jqbox_new(&jq, err); /* forks: before any thread */
 	if (app->jqbox == NULL || (app->loop = loop_new(err)) == NULL ||
 	    loop_signal(app->loop, SIGTERM, on_signal, app, err) ||
@@ -163,7 +206,8 @@ static int start(struct app *app, struct error *err)
 	worker_stats_init(&app->stats, app->metrics);
 	app->admin =
 	    admin_start(s->common.admin_addr, (int)s->common.admin_port, app->metrics, err);
-	if (app->admin == NULL || (app->http = http_client_new(app->loop, err)) == NULL ||
+	if (app->admin == NULL || (app->http = http_client_new(app->loop, false, err)) == NULL ||
+	    (app->guarded = http_client_new(app->loop, true, err)) == NULL ||
 	    (app->bus = bus_nats_open(app->loop, &nats, err)) == NULL)
 		return -1;
 	app->topology = topology_start(app->bus, app->loop, &streams, streams_ready, app);
@@ -179,19 +223,24 @@ static int start(struct app *app, struct error *err)
 static void finish(struct app *app)
 {
 	struct error err;
+	lessee_free(app->lessee);
 	members_stop(app->members);
 	if (app->bus != NULL && bus_connected(app->bus) && bus_flush(app->bus, FLUSH_MS, &err))
 		log_at(LOG_WARN, "not all was sent", LOG_S("reason", err.msg));
 	admin_stop(app->admin);
+	posts_free(app->posts);
 	worker_free(app->worker);
 	exec_real_done(&app->executor);
 	targets_free(app->targets);
 	http_client_free(app->http);
+	http_client_free(app->guarded);
 	catalog_stop(app->catalog);
 	topology_stop(app->topology);
 	bus_free(app->bus);
 	if (app->loop != NULL && app->look.fn != NULL)
 		timer_cancel(app->loop, &app->look);
+	if (app->loop != NULL && app->bye.fn != NULL)
+		timer_cancel(app->loop, &app->bye);
 	jqbox_free(app->jqbox);
 	metrics_free(app->metrics);
 	loop_free(app->loop);
@@ -207,10 +256,10 @@ int main(int argc, char **argv)
 			  "PENSTOCK_WORKER_", worker_settings_table, worker_settings_count,
 			  &app.settings, &app.settings.common);
 	if (rc != 0)
-		return rc > 0 ? 0 : 2;
+		return rc > 0 ? 0 : CANNOT_START;
 	if (start(&app, &err)) {
 		log_at(LOG_ERROR, "cannot start", LOG_S("reason", err.msg));
-		app.status = 1;
+		app.status = CANNOT_START;
 	} else {
 		loop_run(app.loop);
 	}

@@ -10,56 +10,21 @@
 #define SPURIOUS_MAX     20
 #define OUTPUT_AGAIN_MS  500
 
-#define B(state) (1U << (state))
-
-/* Which states may follow which. */
-static const unsigned task_next[] = {
-    [SAGA_LOADING] =
-	B(SAGA_ACCEPTING) | B(SAGA_STARTING) | B(SAGA_ENDING) | B(SAGA_ENDED) | B(SAGA_DROPPED),
-    [SAGA_ACCEPTING] = B(SAGA_STARTING) | B(SAGA_ENDING) | B(SAGA_ENDED) | B(SAGA_DROPPED),
-    [SAGA_STARTING] = B(SAGA_RUNNING) | B(SAGA_ENDING) | B(SAGA_ENDED) | B(SAGA_DROPPED),
-    [SAGA_RUNNING] = B(SAGA_OUTPUT) | B(SAGA_ENDING) | B(SAGA_ENDED) | B(SAGA_DROPPED),
-    [SAGA_OUTPUT] = B(SAGA_ENDING) | B(SAGA_ENDED) | B(SAGA_DROPPED),
-    [SAGA_ENDING] = B(SAGA_ENDED) | B(SAGA_DROPPED),
-    [SAGA_ENDED] = 0,
-    [SAGA_DROPPED] = 0,
-};
-
-static const unsigned stage_next[] = {
-    [STAGE_WAITING] = B(STAGE_STARTING) | B(STAGE_FAILING) | B(STAGE_STOPPED),
-    [STAGE_STARTING] = B(STAGE_PREPARING) | B(STAGE_STOPPED),
-    [STAGE_PREPARING] = B(STAGE_CALLING) | B(STAGE_FAILING) | B(STAGE_STOPPED),
-    [STAGE_CALLING] = B(STAGE_COMPLETING) | B(STAGE_FAILING) | B(STAGE_STOPPED),
-    [STAGE_COMPLETING] = B(STAGE_DONE) | B(STAGE_STOPPED),
-    [STAGE_FAILING] = B(STAGE_BACKOFF) | B(STAGE_FAILED) | B(STAGE_STOPPED),
-    [STAGE_BACKOFF] = B(STAGE_STARTING) | B(STAGE_STOPPED),
-    [STAGE_DONE] = 0,
-    [STAGE_FAILED] = 0,
-    [STAGE_STOPPED] = 0,
-};
-
-static const unsigned write_next[] = {
-    [WRITE_IDLE] = B(WRITE_SENT) | B(WRITE_CHECKING),
-    [WRITE_SENT] = B(WRITE_IDLE) | B(WRITE_PAUSED) | B(WRITE_CHECKING),
-    [WRITE_PAUSED] = B(WRITE_SENT),
-    [WRITE_CHECKING] = B(WRITE_IDLE) | B(WRITE_PAUSED) | B(WRITE_SENT),
-};
-
 static void move(struct saga *s, enum saga_state to)
 {
-	assert((task_next[s->state] & B(to)) != 0);
+	assert(saga_follows(MACHINE_TASK, s->state, to));
 	s->state = to;
 }
 
 static void stage_move(struct saga_stage *stage, enum saga_stage_state to)
 {
-	assert((stage_next[stage->state] & B(to)) != 0);
+	assert(saga_follows(MACHINE_STAGE, stage->state, to));
 	stage->state = to;
 }
 
 static void write_move(struct saga *s, enum saga_write_state to)
 {
-	assert((write_next[s->write_state] & B(to)) != 0);
+	assert(saga_follows(MACHINE_WRITE, s->write_state, to));
 	s->write_state = to;
 }
 
@@ -108,8 +73,7 @@ static void stop_stages(struct saga *s)
 		if (stage->state == STAGE_CALLING || stage->asked)
 			act_stage(s, ACTION_ABORT, i);
 		stage->asked = false;
-		if (stage->state != STAGE_DONE && stage->state != STAGE_FAILED &&
-		    stage->state != STAGE_STOPPED)
+		if (saga_follows(MACHINE_STAGE, stage->state, STAGE_STOPPED))
 			stage_move(stage, STAGE_STOPPED);
 	}
 }
@@ -138,8 +102,8 @@ static void set_text(char **at, const char *text)
 
 static void fail_task(struct saga *s, size_t stage, const char *reason, const char *message)
 {
-	if (s->state == SAGA_ENDING)
-		return; /* another stage was first */
+	if (s->state == SAGA_ENDING || s->state == SAGA_LEAVING)
+		return; /* another stage was first, or it is the next worker's to say */
 	s->has_failed_stage = stage < s->n;
 	s->failed_stage = stage;
 	set_text(&s->reason, reason);
@@ -163,18 +127,12 @@ static bool active(const struct saga *s)
 	return s->state == SAGA_RUNNING && !s->doomed;
 }
 
-static void call(struct saga *s, size_t i)
-{
-	stage_move(&s->stages[i], STAGE_CALLING);
-	act_stage(s, ACTION_CALL, i);
-}
-
 static void ask_input(struct saga *s, size_t i)
 {
 	struct saga_stage *stage = &s->stages[i];
 	if (stage->input != NULL || stage->asked)
 		return;
-	if (s->spec->stages[i].input == NULL) {
+	if (s->spec->stages[i].program == NULL) {
 		struct strbuf b = {0};
 		saga_plain(s, i, &b);
 		stage->input = strbuf_detach(&b, &stage->input_len);
@@ -184,15 +142,27 @@ static void ask_input(struct saga *s, size_t i)
 	}
 }
 
-static void start_stage(struct saga *s, size_t i, int64_t now)
+static void write_start(struct saga *s, size_t i, int64_t now)
 {
 	struct saga_stage *stage = &s->stages[i];
+	const struct stage_spec *spec = &s->spec->stages[i];
+	if (stage->start_by == 0 && spec->start_within_ms > 0)
+		stage->start_by = now + spec->start_within_ms;
+	if (stage->deadline_at == 0 && spec->deadline_ms > 0)
+		stage->deadline_at = now + spec->deadline_ms;
 	stage->attempt++;
 	stage->started_at = now;
-	free(stage->reason);
-	stage->reason = NULL;
+	if (stage->since == 0)
+		stage->since = now;
 	stage_move(stage, STAGE_STARTING);
 	enqueue(s, TASK_STAGE_STARTED, i);
+}
+
+static void start_stage(struct saga *s, size_t i, int64_t now)
+{
+	free(s->stages[i].reason);
+	s->stages[i].reason = NULL;
+	write_start(s, i, now);
 	ask_input(s, i); /* meanwhile */
 }
 
@@ -209,38 +179,144 @@ static void drop_starts(struct saga *s)
 	s->queued = kept;
 }
 
+/* No stage goes on, but for those whose end is on its way to the log. */
+static void halt_stages(struct saga *s)
+{
+	drop_starts(s);
+	for (size_t i = 0; i < s->n; i++) {
+		struct saga_stage *stage = &s->stages[i];
+		if (stage->state == STAGE_CALLING || stage->asked)
+			act_stage(s, ACTION_ABORT, i);
+		stage->asked = false;
+		if (stage->state == STAGE_CALLING || stage->state == STAGE_PREPARING ||
+		    stage->state == STAGE_HELD || stage->state == STAGE_ASKING)
+			stage_move(stage, STAGE_STOPPED);
+	}
+}
+
 /* The reason and the message are in the stage. */
-static void fail_stage(struct saga *s, size_t i, bool retry, int64_t floor_ms, int64_t now)
+static void fail_stage(struct saga *s, size_t i, enum saga_class class, int64_t floor_ms,
+		       int64_t now)
 {
 	struct saga_stage *stage = &s->stages[i];
 	const struct retry_policy *policy = &s->spec->stages[i].retry;
-	stage->failed++;
-	stage->final = !retry || stage->failed >= (unsigned)policy->max_attempts;
+	stage->put_off = class == OUTCOME_THROTTLED;
+	if (stage->put_off)
+		stage->throttled++;
+	else
+		stage->failed++;
+	stage->final = class == OUTCOME_FINAL || stage->failed >= (unsigned)policy->max_attempts;
 	stage_move(stage, STAGE_FAILING);
 	enqueue(s, TASK_STAGE_FAILED, i);
 	if (!stage->final) {
-		int64_t wait = backoff_full_jitter(s->rng, (int)stage->failed, policy->initial_ms,
-						   policy->factor, policy->max_ms);
+		int64_t wait =
+		    backoff_full_jitter(s->rng, (int)(stage->failed + stage->throttled),
+					policy->initial_ms, policy->factor, policy->max_ms);
 		if (wait < floor_ms) /* not all of those who were told the same at once */
 			wait = floor_ms + (int64_t)rng_below(s->rng, (uint64_t)floor_ms / 10 + 1);
 		stage->retry_at = now + wait;
-		return;
+		if (stage->deadline_at == 0 || stage->retry_at < stage->deadline_at)
+			return;
+		stage->final = true; /* it would be too late */
 	}
 	s->doomed = true;
-	drop_starts(s);
-	for (size_t k = 0; k < s->n; k++) {
-		struct saga_stage *other = &s->stages[k];
-		if (other->state == STAGE_CALLING || other->asked)
-			act_stage(s, ACTION_ABORT, k);
-		other->asked = false;
-		if (other->state == STAGE_CALLING || other->state == STAGE_PREPARING)
-			stage_move(other, STAGE_STOPPED);
+	halt_stages(s);
+}
+
+/* When it is too late for the stage, as things are; 0: never. */
+static int64_t stage_limit(const struct saga_stage *stage)
+{
+	int64_t at = stage->deadline_at;
+	bool waiting = !stage->begun && stage->failed + stage->throttled == 0;
+	if (waiting && stage->start_by > 0 && (at == 0 || stage->start_by < at))
+		at = stage->start_by;
+	switch (stage->state) {
+	case STAGE_PREPARING:
+	case STAGE_CALLING:
+	case STAGE_HELD:
+		return at;
+	default: /* its start is not in the log yet, or its end is known */
+		return 0;
 	}
+}
+
+/* Is it too late? Then it has failed. */
+static bool time_out(struct saga *s, size_t i, int64_t now)
+{
+	struct saga_stage *stage = &s->stages[i];
+	int64_t limit = stage_limit(stage);
+	if (limit == 0 || limit > now)
+		return false;
+	bool late = stage->deadline_at > 0 && stage->deadline_at <= now;
+	set_text(&stage->reason, late ? "stage_timeout" : "start_timeout");
+	set_text(&stage->message, late ? "the stage was not complete in time"
+				       : "no call of the stage could begin in time");
+	if (stage->state == STAGE_CALLING)
+		act_stage(s, ACTION_ABORT, i);
+	fail_stage(s, i, OUTCOME_FINAL, 0, now);
+	return true;
+}
+
+/* The call is made again by and by, not all that were told the same at once. */
+static void hold(struct saga *s, size_t i, int64_t wait_ms, int64_t now)
+{
+	struct saga_stage *stage = &s->stages[i];
+	stage_move(stage, STAGE_HELD);
+	stage->retry_at = now + wait_ms + (int64_t)rng_below(s->rng, (uint64_t)wait_ms / 10 + 1);
+	int64_t limit = stage_limit(stage);
+	if (limit > 0 && stage->retry_at > limit)
+		stage->retry_at = limit; /* to fail then */
+}
+
+/* A wait needs nobody but the clock: held until then, and then complete. */
+static void wait_stage(struct saga *s, size_t i, int64_t now)
+{
+	struct saga_stage *stage = &s->stages[i];
+	struct strbuf output = {0};
+	struct error err;
+	int64_t until;
+	if (saga_wait_until(stage->input, stage->input_len, stage->since, &until, &err)) {
+		set_text(&stage->reason, "bad_input");
+		set_text(&stage->message, err.msg);
+		fail_stage(s, i, OUTCOME_FINAL, 0, now);
+	} else if (until > now) {
+		set_text(&stage->reason, "wait");
+		stage_move(stage, STAGE_HELD);
+		stage->retry_at = until;
+	} else {
+		strbuf_addf(&output, "{\"since\":%lld,\"until\":%lld}", (long long)stage->since,
+			    (long long)until);
+		stage->output = strbuf_detach(&output, &stage->output_len);
+		stage_move(stage, STAGE_COMPLETING);
+		enqueue(s, TASK_STAGE_COMPLETED, i);
+	}
+}
+
+static void call(struct saga *s, size_t i, int64_t now)
+{
+	stage_move(&s->stages[i], STAGE_CALLING);
+	if (s->spec->stages[i].kind == KIND_WAIT)
+		wait_stage(s, i, now);
+	else
+		act_stage(s, ACTION_CALL, i);
 }
 
 static bool ready(const struct saga *s, size_t i)
 {
 	return (s->spec->stages[i].needs & ~s->complete) == 0;
+}
+
+/* A worker that is to stop begins nothing that it would have to wait for. */
+static bool may_start(const struct saga *s, size_t i)
+{
+	enum stage_kind kind = s->spec->stages[i].kind;
+	return active(s) && (!s->draining || kind == KIND_TRANSFORM || kind == KIND_PUBLISH);
+}
+
+/* It goes on at retry_at. */
+static bool waits(const struct saga_stage *stage)
+{
+	return stage->state == STAGE_BACKOFF || stage->state == STAGE_HELD;
 }
 
 static void make_output(struct saga *s, int64_t now)
@@ -257,6 +333,27 @@ static void make_output(struct saga *s, int64_t now)
 	strbuf_done(&b);
 }
 
+static void skip_stage(struct saga *s, size_t i)
+{
+	stage_move(&s->stages[i], STAGE_SKIPPING);
+	enqueue(s, TASK_STAGE_SKIPPED, i);
+}
+
+/* All that it needs is complete. */
+static void begin_stage(struct saga *s, size_t i, int64_t now)
+{
+	const struct stage_spec *spec = &s->spec->stages[i];
+	struct saga_stage *stage = &s->stages[i];
+	if (spec->needs != 0 && (spec->needs & ~s->skipped) == 0) {
+		skip_stage(s, i);
+	} else if (spec->when != NULL && stage->attempt == 0) {
+		stage_move(stage, STAGE_ASKING);
+		ask_input(s, i);
+	} else {
+		start_stage(s, i, now);
+	}
+}
+
 /* Starts what may start; when all is complete, goes on to the output. */
 static void schedule(struct saga *s, int64_t now)
 {
@@ -264,9 +361,9 @@ static void schedule(struct saga *s, int64_t now)
 		return;
 	size_t complete = 0;
 	for (size_t i = 0; i < s->n; i++) {
-		if (s->stages[i].state == STAGE_WAITING && ready(s, i))
-			start_stage(s, i, now);
-		complete += s->stages[i].state == STAGE_DONE;
+		if (s->stages[i].state == STAGE_WAITING && ready(s, i) && may_start(s, i))
+			begin_stage(s, i, now);
+		complete += (s->complete >> i & 1) != 0;
 	}
 	if (complete == s->n) {
 		move(s, SAGA_OUTPUT);
@@ -274,27 +371,20 @@ static void schedule(struct saga *s, int64_t now)
 	}
 }
 
-/* After task.started: what the log says of each stage, and whether this worker can run them at all.
- */
+/* After task.started: what the log says of each stage. */
 static void begin_running(struct saga *s, int64_t now)
 {
-	for (size_t i = 0; i < s->n; i++) {
-		if (s->spec->stages[i].kind > KIND_HTTP) {
-			fail_task(s, i, "unsupported_kind",
-				  "this version runs transform, chat and http");
-			return;
-		}
-	}
 	for (size_t i = 0; i < s->n; i++) {
 		struct saga_stage *stage = &s->stages[i];
 		if (stage->state == STAGE_FAILED) {
 			fail_task(s, i, stage->reason, stage->message);
 			return;
 		}
-		if (stage->open && stage->attempt - stage->failed > SAGA_LOST_MAX) {
+		unsigned known = stage->earlier + stage->failed + stage->throttled;
+		if (stage->open && stage->attempt > known + SAGA_LOST_MAX) {
 			set_text(&stage->reason, "worker_lost");
 			set_text(&stage->message, "too many workers vanished while they ran it");
-			fail_stage(s, i, false, 0, now);
+			fail_stage(s, i, OUTCOME_FINAL, 0, now);
 			return;
 		}
 		stage->open = false;
@@ -311,12 +401,16 @@ static void stage_started(struct saga *s, size_t i, int64_t now)
 	if (stage->state != STAGE_STARTING)
 		return;
 	stage_move(stage, STAGE_PREPARING);
-	if (s->doomed)
+	if (!active(s))
 		stage_move(stage, STAGE_STOPPED);
+	else if (time_out(s, i, now))
+		return;
+	else if (stage->unwanted)
+		skip_stage(s, i);
 	else if (stage->input != NULL)
-		call(s, i);
+		call(s, i, now);
 	else if (stage->reason != NULL) /* its input failed meanwhile */
-		fail_stage(s, i, !stage->final, 0, now);
+		fail_stage(s, i, stage->final ? OUTCOME_FINAL : OUTCOME_RETRY, 0, now);
 }
 
 static void stage_completed(struct saga *s, size_t i, int64_t now)
@@ -328,6 +422,17 @@ static void stage_completed(struct saga *s, size_t i, int64_t now)
 	s->complete |= UINT64_C(1) << i;
 	free(stage->input);
 	stage->input = NULL;
+	schedule(s, now);
+}
+
+static void stage_skipped(struct saga *s, size_t i, int64_t now)
+{
+	struct saga_stage *stage = &s->stages[i];
+	if (stage->state != STAGE_SKIPPING)
+		return;
+	stage_move(stage, STAGE_SKIPPED);
+	s->complete |= UINT64_C(1) << i;
+	s->skipped |= UINT64_C(1) << i;
 	schedule(s, now);
 }
 
@@ -373,6 +478,15 @@ static void applied(struct saga *s, uint64_t seq, int64_t now)
 	case TASK_STAGE_FAILED:
 		stage_failed(s, stage);
 		break;
+	case TASK_STAGE_SKIPPED:
+		stage_skipped(s, stage, now);
+		break;
+	case TASK_HANDED_OFF:
+		finish(s, SAGA_DROPPED, VERDICT_LATER);
+		break;
+	case TASK_PARKED:
+		finish(s, SAGA_DROPPED, VERDICT_END);
+		break;
 	default:
 		s->end = type;
 		finish(s, SAGA_ENDED, VERDICT_END);
@@ -398,6 +512,45 @@ static void send(struct saga *s)
 	act(s, ACTION_WRITE);
 }
 
+static void leave(struct saga *s, enum saga_type how, size_t stage)
+{
+	move(s, SAGA_LEAVING);
+	halt_stages(s);
+	s->output_at = 0;
+	enqueue(s, how, stage);
+}
+
+/* It runs, and nothing of it does at the moment. */
+static bool idle(const struct saga *s)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		const struct saga_stage *stage = &s->stages[i];
+		if (stage->state != STAGE_WAITING && stage->state != STAGE_DONE &&
+		    stage->state != STAGE_SKIPPED && !waits(stage))
+			return false;
+	}
+	return active(s);
+}
+
+/* It need not be here: the worker is to stop, or nothing will happen for so long that the place is
+ * better given to another task. */
+static void leave_if_idle(struct saga *s, int64_t now)
+{
+	if (!idle(s))
+		return;
+	if (s->draining) {
+		leave(s, TASK_HANDED_OFF, s->n);
+		return;
+	}
+	size_t first = s->n;
+	for (size_t i = 0; i < s->n; i++)
+		if (waits(&s->stages[i]) &&
+		    (first == s->n || s->stages[i].retry_at < s->stages[first].retry_at))
+			first = i;
+	if (first < s->n && s->stages[first].retry_at - now >= SAGA_PARK_MS)
+		leave(s, TASK_PARKED, first);
+}
+
 /* Sends the next transition, if none is on its way. */
 static void pump(struct saga *s, int64_t now)
 {
@@ -407,6 +560,8 @@ static void pump(struct saga *s, int64_t now)
 		look(s);
 		return;
 	}
+	if (s->queued == 0)
+		leave_if_idle(s, now);
 	if (s->queued == 0)
 		return;
 	struct saga_write *w = &s->write;
@@ -490,6 +645,7 @@ void saga_fold(struct saga *s, uint64_t seq, const char *id, const char *type_na
 	s->in_log = true;
 	if (saga_type_terminal(type))
 		s->end = type;
+	s->resting = type == TASK_PARKED || type == TASK_REDRIVEN ? seq : 0;
 	if (s->state == SAGA_LOADING)
 		saga_take_event(s, type, data, len);
 	else
@@ -502,7 +658,10 @@ static void loaded_first(struct saga *s, int64_t now)
 {
 	if (s->end != TASK_UNKNOWN) {
 		finish(s, SAGA_ENDED, VERDICT_END);
-	} else if (s->holder != 0 && s->holder != s->claim) {
+	} else if (s->behind > s->last_seq) {
+		finish(s, SAGA_DROPPED, VERDICT_LATER); /* read from a server that is behind */
+	} else if ((s->holder != 0 && s->holder != s->claim) ||
+		   (s->resting != 0 && s->resting != s->behind)) {
 		finish(s, SAGA_DROPPED, VERDICT_REPEAT);
 	} else if (!s->in_log) {
 		move(s, SAGA_ACCEPTING);
@@ -564,6 +723,25 @@ static void note_failure(struct saga_stage *stage, const struct saga_outcome *ou
 	set_text(&stage->message, outcome->message);
 }
 
+/* The input, out of what a program with a condition gave. */
+static void take_input(struct saga *s, size_t i, const struct saga_outcome *outcome)
+{
+	const struct stage_spec *spec = &s->spec->stages[i];
+	struct saga_stage *stage = &s->stages[i];
+	struct strbuf b = {0};
+	if (spec->when != NULL && outcome->len <= strlen("[]")) {
+		stage->unwanted = true;
+		return;
+	}
+	if (spec->when == NULL)
+		strbuf_add(&b, outcome->text, outcome->len);
+	else if (spec->input != NULL)
+		strbuf_add(&b, outcome->text + 1, outcome->len - strlen("[]"));
+	else
+		saga_plain(s, i, &b);
+	stage->input = strbuf_detach(&b, &stage->input_len);
+}
+
 void saga_input(struct saga *s, size_t i, const struct saga_outcome *outcome, int64_t now)
 {
 	struct saga_stage *stage = &s->stages[i];
@@ -571,17 +749,21 @@ void saga_input(struct saga *s, size_t i, const struct saga_outcome *outcome, in
 		return;
 	stage->asked = false;
 	if (outcome->class == OUTCOME_OK) {
-		stage->input = xmemdup(outcome->text, outcome->len + 1);
-		stage->input_len = outcome->len;
+		take_input(s, i, outcome);
 	} else {
 		note_failure(stage, outcome);
 		stage->final = outcome->class == OUTCOME_FINAL;
 	}
-	if (stage->state == STAGE_PREPARING) { /* the start is in the log */
+	bool ready_to_go = stage->state == STAGE_ASKING || stage->state == STAGE_PREPARING;
+	if (ready_to_go && stage->unwanted) {
+		skip_stage(s, i);
+	} else if (stage->state == STAGE_ASKING) {
+		write_start(s, i, now);               /* why there is no input is told behind it */
+	} else if (stage->state == STAGE_PREPARING) { /* the start is in the log */
 		if (stage->input != NULL)
-			call(s, i);
+			call(s, i, now);
 		else
-			fail_stage(s, i, !stage->final, 0, now);
+			fail_stage(s, i, outcome->class, 0, now);
 	}
 	pump(s, now);
 }
@@ -598,14 +780,26 @@ void saga_called(struct saga *s, size_t i, unsigned attempt, const struct saga_o
 		stage->latency_ms = outcome->latency_ms;
 		stage->first_token_ms = outcome->first_token_ms;
 		stage->has_usage = outcome->has_usage;
+		if (outcome->model != NULL)
+			set_text(&stage->model, outcome->model);
 		stage->usage = outcome->usage;
 		stage_move(stage, STAGE_COMPLETING);
 		enqueue(s, TASK_STAGE_COMPLETED, i);
+	} else if (outcome->class == OUTCOME_HELD) {
+		note_failure(stage, outcome);
+		hold(s, i, outcome->retry_after_ms, now);
 	} else {
 		note_failure(stage, outcome);
-		fail_stage(s, i, outcome->class == OUTCOME_RETRY, outcome->retry_after_ms, now);
+		fail_stage(s, i, outcome->class, outcome->retry_after_ms, now);
 	}
 	pump(s, now);
+}
+
+void saga_begun(struct saga *s, size_t i, unsigned attempt)
+{
+	struct saga_stage *stage = &s->stages[i];
+	if (stage->state == STAGE_CALLING && stage->attempt == attempt)
+		stage->begun = true;
 }
 
 void saga_output(struct saga *s, const struct saga_outcome *outcome, int64_t now)
@@ -643,7 +837,7 @@ void saga_hint(struct saga *s)
 static bool may_expire(const struct saga *s)
 {
 	return s->deadline_at > 0 && s->state != SAGA_LOADING && s->state != SAGA_ENDING &&
-	       !over(s);
+	       s->state != SAGA_LEAVING && !over(s);
 }
 
 int64_t saga_wake_at(const struct saga *s)
@@ -657,9 +851,13 @@ int64_t saga_wake_at(const struct saga *s)
 		at = s->write_at;
 	if (s->output_at > 0 && s->output_at < at)
 		at = s->output_at;
-	for (size_t i = 0; i < s->n && active(s); i++)
-		if (s->stages[i].state == STAGE_BACKOFF && s->stages[i].retry_at < at)
+	for (size_t i = 0; i < s->n && active(s); i++) {
+		int64_t limit = stage_limit(&s->stages[i]);
+		if (limit > 0 && limit < at)
+			at = limit;
+		if (waits(&s->stages[i]) && may_start(s, i) && s->stages[i].retry_at < at)
 			at = s->stages[i].retry_at;
+	}
 	return at == INT64_MAX ? 0 : at;
 }
 
@@ -672,8 +870,39 @@ void saga_tick(struct saga *s, int64_t now)
 	if (s->state == SAGA_OUTPUT && s->output_at > 0 && s->output_at <= now)
 		make_output(s, now);
 	for (size_t i = 0; i < s->n && active(s); i++)
-		if (s->stages[i].state == STAGE_BACKOFF && s->stages[i].retry_at <= now)
+		time_out(s, i, now);
+	for (size_t i = 0; i < s->n; i++) {
+		if (!waits(&s->stages[i]) || !may_start(s, i) || s->stages[i].retry_at > now)
+			continue;
+		if (s->stages[i].state == STAGE_HELD)
+			call(s, i, now);
+		else
 			start_stage(s, i, now);
+	}
+	pump(s, now);
+}
+
+/* --- leaving ------------------------------------------------------------------------------- */
+
+/* Nothing says that it is ours, and nothing is on its way that would. */
+static bool untouched(const struct saga *s)
+{
+	return s->state == SAGA_LOADING || s->state == SAGA_ACCEPTING ||
+	       (s->state == SAGA_STARTING && !s->pending);
+}
+
+void saga_drain(struct saga *s, bool at_once, int64_t now)
+{
+	if (over(s))
+		return;
+	s->draining = true;
+	if (untouched(s)) {
+		finish(s, SAGA_DROPPED, VERDICT_LATER);
+		return;
+	}
+	bool stays = s->state == SAGA_ENDING || s->state == SAGA_LEAVING || s->doomed;
+	if (at_once && !stays)
+		leave(s, TASK_HANDED_OFF, s->n);
 	pump(s, now);
 }
 
@@ -689,6 +918,7 @@ void saga_init(struct saga *s, const struct saga_setup *setup)
 	    .version = setup->version,
 	    .spec = setup->spec != NULL ? pipeline_ref(setup->spec) : NULL,
 	    .claim = setup->claim,
+	    .behind = setup->behind,
 	    .output_max = setup->output_max,
 	    .rng = setup->rng,
 	    .accepted_at = setup->accepted_at,
@@ -709,6 +939,7 @@ void saga_done(struct saga *s)
 		free(s->stages[i].output);
 		free(s->stages[i].reason);
 		free(s->stages[i].message);
+		free(s->stages[i].model);
 	}
 	free(s->stages);
 	free(s->tenant);

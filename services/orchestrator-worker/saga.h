@@ -15,6 +15,9 @@
  *
  *  ENDED    a terminal event is in the log, ours or another's
  *  DROPPED  the task is somebody else's, or is to be taken up later
+ *  LEAVING  from STARTING, RUNNING and OUTPUT, when the worker is to stop: what has an end gets it
+ *           into the log, then task.handed_off, then DROPPED (ENDED, if the log says so). The same
+ *           with task.parked, when all that may go on has to wait for SAGA_PARK_MS or longer
  *
  * A stage:
  *            ┌─────────────────── attempt + 1 ───────────────────┐
@@ -25,6 +28,12 @@
  *                │             └───────┴────────────▲ └──────► FAILED
  *                └──────────────────────────────────┘   STOPPED: from any that is not over, when
  * the task is
+ *  WAITING ► ASKING ► STARTING | SKIPPING ► SKIPPED: a stage with a condition, before its first
+ *  start; to SKIPPING also from WAITING, when all that it needs was skipped, and from PREPARING,
+ *  when its condition could not be asked before
+ *
+ *  CALLING ◄─► HELD: the call may not begin yet (breaker, retry budget); it is the same attempt. A
+ *  stage of the kind wait is held until its time has come
  *
  * A write:   IDLE ─► SENT ─► IDLE,  SENT ─► PAUSED (outcome unknown) ─► SENT,  SENT ─► CHECKING
  * (refused: read the channel again) ─► IDLE | SENT | the end
@@ -43,7 +52,8 @@
 #include "common/strbuf.h"
 #include "services/orchestrator-worker/slice.h"
 
-#define SAGA_LOST_MAX 8 /* attempts of one stage that may vanish with their workers */
+#define SAGA_PARK_MS  2000 /* a task that has nothing to do for so long gives its place back */
+#define SAGA_LOST_MAX 8    /* attempts of one stage that may vanish with their workers */
 
 enum saga_state {
 	SAGA_LOADING,
@@ -52,24 +62,34 @@ enum saga_state {
 	SAGA_RUNNING,
 	SAGA_OUTPUT,
 	SAGA_ENDING,
+	SAGA_LEAVING,
 	SAGA_ENDED,
 	SAGA_DROPPED,
 };
 
 enum saga_stage_state {
 	STAGE_WAITING,
+	STAGE_ASKING,
+	STAGE_SKIPPING,
 	STAGE_STARTING,
 	STAGE_PREPARING,
 	STAGE_CALLING,
+	STAGE_HELD,
 	STAGE_COMPLETING,
 	STAGE_FAILING,
 	STAGE_BACKOFF,
 	STAGE_DONE,
+	STAGE_SKIPPED,
 	STAGE_FAILED,
 	STAGE_STOPPED,
 };
 
 enum saga_write_state { WRITE_IDLE, WRITE_SENT, WRITE_PAUSED, WRITE_CHECKING };
+
+/* docs/states.md; a state's number is that of its enum. NULL: there are no more. */
+enum saga_machine { MACHINE_TASK, MACHINE_STAGE, MACHINE_WRITE, MACHINES };
+bool saga_follows(enum saga_machine machine, unsigned from, unsigned to);
+const char *saga_state_name(enum saga_machine machine, unsigned state);
 
 enum saga_type {
 	TASK_ACCEPTED,
@@ -77,7 +97,10 @@ enum saga_type {
 	TASK_STAGE_STARTED,
 	TASK_STAGE_COMPLETED,
 	TASK_STAGE_FAILED,
+	TASK_STAGE_SKIPPED,
 	TASK_PARKED,
+	TASK_REDRIVEN,
+	TASK_HANDED_OFF,
 	TASK_COMPLETED,
 	TASK_FAILED,
 	TASK_CANCELLED,
@@ -95,8 +118,12 @@ struct saga_usage {
 
 enum saga_class {
 	OUTCOME_OK,
-	OUTCOME_RETRY, /* the same may work later */
-	OUTCOME_FINAL, /* it will not */
+	OUTCOME_RETRY,     /* the same may work later */
+	OUTCOME_FINAL,     /* it will not */
+	OUTCOME_THROTTLED, /* the other side says: later. Is tried again without spending one of the
+			    * stage's attempts */
+	OUTCOME_HELD,      /* it was not asked at all, and may be after retry_after_ms */
+	OUTCOME_CLASSES,
 };
 
 /* What came of a stage's input, of its call, or of the pipeline's output. */
@@ -107,30 +134,39 @@ struct saga_outcome {
 	const char *reason, *message;       /* not OK */
 	int64_t retry_after_ms;             /* the other side's wish: a floor */
 	int64_t latency_ms, first_token_ms; /* -1: not measured */
+	const char *model;                  /* that answered, NULL: the stage's own */
 	bool has_usage;
 	struct saga_usage usage;
 };
 
 struct saga_stage {
 	enum saga_stage_state state;
-	unsigned attempt; /* of its newest start, 0: none */
-	unsigned failed;  /* attempts that ended in task.stage.failed */
-	bool open;        /* folded: started, and no end of it in the log */
-	bool asked;       /* its input is being made */
-	char *input;      /* NULL: not yet */
+	unsigned attempt;   /* of its newest start, 0: none */
+	unsigned failed;    /* attempts that ended in task.stage.failed, less … */
+	unsigned throttled; /* … those that the other side put off */
+	unsigned earlier;   /* attempts that count neither as failed nor as lost */
+	bool open;          /* folded: started, and no end of it in the log */
+	bool asked;         /* its input is being made */
+	bool unwanted;      /* its condition says no */
+	int64_t since;      /* kind wait: its first start, of whatever worker; 0: none */
+	char *input;        /* NULL: not yet */
 	size_t input_len;
 	char *output;
 	size_t output_len;
 	char *reason, *message; /* of its newest failure */
+	char *model;            /* that answered in place of its own, or NULL */
 	bool final;
+	bool put_off; /* its newest failure counts as throttled */
 	int64_t retry_at, started_at;
+	int64_t start_by, deadline_at; /* of all its attempts; 0: none */
+	bool begun;                    /* a call of it has begun, here */
 	int64_t latency_ms, first_token_ms;
 	bool has_usage;
 	struct saga_usage usage;
 };
 
 enum saga_verdict {
-	VERDICT_END,    /* acknowledge the ticket, say that a place is free */
+	VERDICT_END,    /* over or parked: acknowledge the ticket, say that a place is free */
 	VERDICT_REPEAT, /* acknowledge the ticket: another one stands for the task */
 	VERDICT_LOST,   /* somebody else holds this very ticket: say nothing */
 	VERDICT_LATER,  /* give the ticket back, with a delay */
@@ -167,6 +203,7 @@ struct saga_setup {
 	unsigned version;
 	struct pipeline_spec *spec; /* referenced; NULL: there is no such pipeline */
 	uint64_t claim;             /* the ticket's sequence */
+	uint64_t behind;            /* … and the event that it lets go on: see task.proto */
 	size_t output_max;          /* bytes of the task's output */
 	struct rng *rng;            /* borrowed as long as the saga lives */
 	/* The ticket's own task.accepted. */
@@ -191,8 +228,10 @@ struct saga {
 	/* The log, as far as it was read. */
 	bool in_log; /* there is an event at all */
 	uint64_t last_seq;
-	bool trimmed;    /* the subject's own memory of it is gone: expect 0 */
-	uint64_t holder; /* claim of the newest task.started, 0: none or parked */
+	bool trimmed;     /* the subject's own memory of it is gone: expect 0 */
+	uint64_t behind;  /* what our ticket lets go on: see task.proto */
+	uint64_t resting; /* the newest task.parked or task.redriven, if nothing has followed it */
+	uint64_t holder;  /* claim of the newest task.started, 0: none or resting */
 	int64_t run;
 	enum saga_type end; /* the terminal event, TASK_UNKNOWN: none yet */
 	bool foreign;       /* found, while we ran it, what we have not written */
@@ -211,8 +250,10 @@ struct saga {
 
 	struct saga_stage *stages;
 	size_t n;
-	uint64_t complete;               /* stages that are DONE */
+	uint64_t complete; /* stages that are DONE or SKIPPED */
+	uint64_t skipped;
 	bool doomed;                     /* a stage failed for good */
+	bool draining;                   /* no new calls: the task is to go elsewhere */
 	char *output, *reason, *message; /* of the task */
 	size_t output_len, failed_stage;
 	bool has_failed_stage;
@@ -247,10 +288,16 @@ void saga_written(struct saga *s, enum saga_write_result result, uint64_t seq, i
 void saga_input(struct saga *s, size_t stage, const struct saga_outcome *outcome, int64_t now);
 void saga_called(struct saga *s, size_t stage, unsigned attempt, const struct saga_outcome *outcome,
 		 int64_t now);
+/* The call has begun: it waits for nobody any more but the other side. */
+void saga_begun(struct saga *s, size_t stage, unsigned attempt);
 void saga_output(struct saga *s, const struct saga_outcome *outcome, int64_t now);
 /* Somebody says that the log has something new: it is read before the next write. */
 void saga_hint(struct saga *s);
 void saga_tick(struct saga *s, int64_t now);
+/* The worker is to stop. Calls that run may end, none is begun any more; what is done within the
+ * worker goes on. As soon as no call runs the task is handed off behind its completed stages, which
+ * spends no attempt. at_once: calls are stopped, and it is handed off now. */
+void saga_drain(struct saga *s, bool at_once, int64_t now);
 
 /* --- texts --------------------------------------------------------------------------------- */
 
@@ -259,6 +306,9 @@ void saga_tick(struct saga *s, int64_t now);
 void saga_document(const struct saga *s, size_t stage, struct strbuf *out);
 /* The input of a stage, or the output, when there is no program: see pipeline.h. */
 void saga_plain(const struct saga *s, size_t stage, struct strbuf *out);
+/* Until when a stage of the kind wait waits, whose first start was at `since`. Input: milliseconds,
+ * {ms}, or {until}; at most 366 days. -1 and ERR_REJECTED for another one. Private to saga*.c. */
+int saga_wait_until(const char *text, size_t len, int64_t since, int64_t *until, struct error *err);
 /* Data of a transition (docs/internals.md). Private to saga*.c. */
 void saga_write_data(const struct saga *s, enum saga_type type, size_t stage, int64_t now,
 		     struct strbuf *out);

@@ -11,7 +11,10 @@ static const char *const types[] = {
     [TASK_STAGE_STARTED] = "task.stage.started",
     [TASK_STAGE_COMPLETED] = "task.stage.completed",
     [TASK_STAGE_FAILED] = "task.stage.failed",
+    [TASK_STAGE_SKIPPED] = "task.stage.skipped",
     [TASK_PARKED] = "task.parked",
+    [TASK_REDRIVEN] = "task.redriven",
+    [TASK_HANDED_OFF] = "task.handed_off",
     [TASK_COMPLETED] = "task.completed",
     [TASK_FAILED] = "task.failed",
     [TASK_CANCELLED] = "task.cancelled",
@@ -40,19 +43,19 @@ bool saga_type_terminal(enum saga_type type)
 
 static char *copy(struct slice s)
 {
-	return s.at != NULL ? xstrndup(s.at, s.len) : xstrdup("");
+	return s.p != NULL ? xstrndup(s.p, s.len) : xstrdup("");
 }
 
 static void take_usage(struct saga_stage *stage, struct slice usage)
 {
-	if (usage.at == NULL)
+	if (usage.p == NULL)
 		return;
 	stage->has_usage = true;
 	stage->usage = (struct saga_usage){
-	    .prompt_tokens = slice_int(slice_member(usage.at, usage.len, "prompt_tokens"), 0),
+	    .prompt_tokens = slice_int(slice_member(usage.p, usage.len, "prompt_tokens"), 0),
 	    .completion_tokens =
-		slice_int(slice_member(usage.at, usage.len, "completion_tokens"), 0),
-	    .total_tokens = slice_int(slice_member(usage.at, usage.len, "total_tokens"), 0),
+		slice_int(slice_member(usage.p, usage.len, "completion_tokens"), 0),
+	    .total_tokens = slice_int(slice_member(usage.p, usage.len, "total_tokens"), 0),
 	};
 }
 
@@ -60,10 +63,10 @@ static void take_completed(struct saga *s, size_t i, const char *data, size_t le
 {
 	struct saga_stage *stage = &s->stages[i];
 	struct slice output = slice_member(data, len, "output");
-	if (output.at == NULL || stage->state == STAGE_DONE)
+	if (output.p == NULL || stage->state == STAGE_DONE)
 		return;
 	free(stage->output);
-	stage->output = xstrndup(output.at, output.len);
+	stage->output = xstrndup(output.p, output.len);
 	stage->output_len = output.len;
 	take_usage(stage, slice_member(data, len, "usage"));
 	stage->state = STAGE_DONE;
@@ -73,7 +76,11 @@ static void take_completed(struct saga *s, size_t i, const char *data, size_t le
 
 static void take_failed(struct saga_stage *stage, const char *data, size_t len)
 {
-	stage->failed++;
+	stage->put_off = slice_is(slice_member(data, len, "throttled"), "true");
+	if (stage->put_off)
+		stage->throttled++;
+	else
+		stage->failed++;
 	stage->open = false;
 	stage->final = slice_is(slice_member(data, len, "final"), "true");
 	stage->retry_at = slice_int(slice_member(data, len, "retry_at"), 0);
@@ -87,7 +94,7 @@ static void take_failed(struct saga_stage *stage, const char *data, size_t len)
 static void take_stage(struct saga *s, enum saga_type type, const char *data, size_t len)
 {
 	struct slice id = slice_text(slice_member(data, len, "stage"));
-	int i = id.at != NULL && s->spec != NULL ? pipeline_find(s->spec, id.at, id.len) : -1;
+	int i = id.p != NULL && s->spec != NULL ? pipeline_find(s->spec, id.p, id.len) : -1;
 	if (i < 0)
 		return;
 	struct saga_stage *stage = &s->stages[i];
@@ -95,12 +102,49 @@ static void take_stage(struct saga *s, enum saga_type type, const char *data, si
 		int64_t attempt = slice_int(slice_member(data, len, "attempt"), 0);
 		if (attempt > (int64_t)stage->attempt && attempt < INT32_MAX)
 			stage->attempt = (unsigned)attempt;
+		stage->start_by = slice_int(slice_member(data, len, "start_by"), stage->start_by);
+		stage->deadline_at =
+		    slice_int(slice_member(data, len, "deadline_at"), stage->deadline_at);
 		stage->open = true;
 		stage->state = STAGE_WAITING;
+		stage->since = slice_int(slice_member(data, len, "since"), stage->since);
 	} else if (type == TASK_STAGE_COMPLETED) {
 		take_completed(s, (size_t)i, data, len);
+	} else if (type == TASK_STAGE_SKIPPED) {
+		stage->state = STAGE_SKIPPED;
+		s->complete |= UINT64_C(1) << i;
+		s->skipped |= UINT64_C(1) << i;
 	} else {
 		take_failed(stage, data, len);
+	}
+}
+
+/* What was under way was broken off on purpose, which is no failure. */
+static void spare_stages(struct saga *s)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		struct saga_stage *stage = &s->stages[i];
+		stage->earlier += stage->open;
+		stage->open = false;
+	}
+}
+
+/* What is complete stays so, the rest begins again with the next attempt and a count of its own.
+ * Who redrives a task does not mean its old deadline. */
+static void take_redriven(struct saga *s)
+{
+	s->holder = 0;
+	s->end = TASK_UNKNOWN;
+	s->deadline_at = 0;
+	for (size_t i = 0; i < s->n; i++) {
+		struct saga_stage *stage = &s->stages[i];
+		if (stage->state == STAGE_DONE || stage->state == STAGE_SKIPPED)
+			continue;
+		stage->state = STAGE_WAITING;
+		stage->open = stage->final = false;
+		stage->failed = stage->throttled = 0;
+		stage->start_by = stage->deadline_at = 0;
+		stage->earlier = stage->attempt;
 	}
 }
 
@@ -119,11 +163,19 @@ void saga_take_event(struct saga *s, enum saga_type type, const char *data, size
 		s->run = slice_int(slice_member(data, len, "run"), s->run + 1);
 		break;
 	case TASK_PARKED:
-		s->holder = 0; /* whoever gets the next ticket goes on with it */
+		s->holder = 0; /* whoever gets the ticket of its release goes on with it */
+		spare_stages(s);
+		break;
+	case TASK_REDRIVEN:
+		take_redriven(s);
+		break;
+	case TASK_HANDED_OFF: /* whoever gets the same ticket again */
+		spare_stages(s);
 		break;
 	case TASK_STAGE_STARTED:
 	case TASK_STAGE_COMPLETED:
 	case TASK_STAGE_FAILED:
+	case TASK_STAGE_SKIPPED:
 		take_stage(s, type, data, len);
 		break;
 	default:

@@ -6,10 +6,10 @@
 
 static void add_slice(struct strbuf *b, struct slice s)
 {
-	if (s.at == NULL)
+	if (s.p == NULL)
 		strbuf_adds(b, "null");
 	else
-		strbuf_add(b, s.at, s.len);
+		strbuf_add(b, s.p, s.len);
 }
 
 /* {"a":…,"b":…} of the outputs of these stages, in the pipeline's order. */
@@ -52,7 +52,7 @@ void saga_plain(const struct saga *s, size_t stage, struct strbuf *out)
 	}
 	if ((which & (which - 1)) == 0) {
 		const struct saga_stage *only = &s->stages[__builtin_ctzll(which)];
-		strbuf_add(out, only->output, only->output_len);
+		add_slice(out, (struct slice){only->output, only->output_len}); /* skipped: null */
 		return;
 	}
 	add_outputs(s, which, out);
@@ -86,12 +86,23 @@ static void add_stage(const struct saga *s, enum saga_type type, size_t i, int64
 	add_text(out, "stage", spec->id);
 	if (type != TASK_STAGE_FAILED)
 		add_text(out, "kind", stage_kind_name(spec->kind));
-	add_int(out, "attempt", stage->attempt);
+	if (type != TASK_STAGE_SKIPPED)
+		add_int(out, "attempt", stage->attempt);
 	add_text(out, "worker", s->worker);
+	if (type == TASK_STAGE_SKIPPED)
+		return;
+	if (type == TASK_STAGE_STARTED && stage->start_by > 0)
+		add_int(out, "start_by", stage->start_by);
+	if (type == TASK_STAGE_STARTED && stage->deadline_at > 0)
+		add_int(out, "deadline_at", stage->deadline_at);
+	if (type == TASK_STAGE_STARTED && spec->kind == KIND_WAIT)
+		add_int(out, "since", stage->since);
 	if (type == TASK_STAGE_FAILED) {
 		add_text(out, "reason", stage->reason);
 		add_text(out, "message", stage->message);
 		strbuf_adds(out, stage->final ? ",\"final\":true" : ",\"final\":false");
+		if (stage->put_off)
+			strbuf_adds(out, ",\"throttled\":true");
 		if (!stage->final)
 			add_int(out, "retry_at", stage->retry_at);
 	}
@@ -107,7 +118,7 @@ static void add_stage(const struct saga *s, enum saga_type type, size_t i, int64
 			add_usage(out, &stage->usage);
 	}
 	if (spec->model != NULL)
-		add_text(out, "model", spec->model);
+		add_text(out, "model", stage->model != NULL ? stage->model : spec->model);
 }
 
 static void add_completed(const struct saga *s, int64_t now, struct strbuf *out)
@@ -139,9 +150,18 @@ void saga_write_data(const struct saga *s, enum saga_type type, size_t stage, in
 		add_int(out, "claim", (int64_t)s->claim);
 		add_int(out, "run", s->run + 1);
 		break;
+	case TASK_PARKED:
+		add_text(out, "stage", s->spec->stages[stage].id);
+		add_text(out, "reason", s->stages[stage].reason);
+		add_int(out, "not_before", s->stages[stage].retry_at);
+		break;
+	case TASK_HANDED_OFF:
+		add_text(out, "worker", s->worker);
+		break;
 	case TASK_STAGE_STARTED:
 	case TASK_STAGE_COMPLETED:
 	case TASK_STAGE_FAILED:
+	case TASK_STAGE_SKIPPED:
 		add_stage(s, type, stage, now, out);
 		break;
 	case TASK_COMPLETED:

@@ -73,28 +73,22 @@ struct slice slice_member(const char *text, size_t len, const char *name)
 
 struct slice slice_text(struct slice value)
 {
-	if (value.len < 2 || value.at[0] != '"' || value.at[value.len - 1] != '"' ||
-	    memchr(value.at, '\\', value.len) != NULL)
+	if (value.len < 2 || value.p[0] != '"' || value.p[value.len - 1] != '"' ||
+	    memchr(value.p, '\\', value.len) != NULL)
 		return (struct slice){0};
-	return (struct slice){value.at + 1, value.len - 2};
+	return (struct slice){value.p + 1, value.len - 2};
 }
 
 int64_t slice_int(struct slice value, int64_t dflt)
 {
-	size_t i = value.len > 0 && value.at[0] == '-';
+	size_t i = value.len > 0 && value.p[0] == '-';
 	if (value.len == i || value.len - i > 18)
 		return dflt;
 	int64_t n = 0;
 	for (; i < value.len; i++) {
-		if (value.at[i] < '0' || value.at[i] > '9')
+		if (value.p[i] < '0' || value.p[i] > '9')
 			return dflt;
-		n = n * 10 + (value.at[i] - '0');
+		n = n * 10 + (value.p[i] - '0');
 	}
-	return value.at[0] == '-' ? -n : n;
-}
-
-bool slice_is(struct slice value, const char *text)
-{
-	return value.at != NULL && strlen(text) == value.len &&
-	       memcmp(value.at, text, value.len) == 0;
+	return value.p[0] == '-' ? -n : n;
 }

@@ -7,14 +7,9 @@
 #ifndef WORKER_SLICE_H
 #define WORKER_SLICE_H
 
-#include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
-struct slice {
-	const char *at; /* NULL: absent */
-	size_t len;
-};
+#include "common/slice.h"
 
 /* The value of the top-level member, quotes included for a string. Names with escapes are not
  * found. */
@@ -23,6 +18,5 @@ struct slice slice_member(const char *text, size_t len, const char *name);
 struct slice slice_text(struct slice value);
 /* A whole number; dflt for anything else. */
 int64_t slice_int(struct slice value, int64_t dflt);
-bool slice_is(struct slice value, const char *text);
 
 #endif

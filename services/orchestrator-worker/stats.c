@@ -4,12 +4,11 @@
 
 static void make_tasks(struct worker_stats *s, struct metrics *m)
 {
-	static const char *const results[] = {"completed", "failed", "ended_elsewhere",
-					      "expired",   "repeat", "handed_back"};
+	static const char *const results[] = {
+	    "completed", "failed", "ended_elsewhere", "expired", "repeat", "handed_back", "parked"};
 	static const char *const calls[] = {"ok",       "connect",      "timeout", "first_token",
 					    "rejected", "rate_limited", "error",   "cut"};
-	static const char *const kinds[] = {"transform", "chat", "http"};
-	static const char *const stages[] = {"ok", "retry", "failed"};
+	static const char *const stages[] = {"ok", "retry", "failed", "throttled", "held"};
 	char labels[64];
 	for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++) {
 		snprintf(labels, sizeof(labels), "result=\"%s\"", results[i]);
@@ -21,10 +20,10 @@ static void make_tasks(struct worker_stats *s, struct metrics *m)
 		s->calls[i] = metrics_counter(m, "penstock_worker_calls_total", labels,
 					      "Calls of models and other targets");
 	}
-	for (size_t k = 0; k < 3; k++) {
-		for (size_t i = 0; i < 3; i++) {
-			snprintf(labels, sizeof(labels), "kind=\"%s\",result=\"%s\"", kinds[k],
-				 stages[i]);
+	for (size_t k = 0; k < STAGE_KINDS; k++) {
+		for (size_t i = 0; i < OUTCOME_CLASSES; i++) {
+			snprintf(labels, sizeof(labels), "kind=\"%s\",result=\"%s\"",
+				 stage_kind_name((enum stage_kind)k), stages[i]);
 			s->stages[k][i] = metrics_counter(m, "penstock_worker_stages_total", labels,
 							  "Attempts of stages that ended");
 		}
@@ -37,11 +36,31 @@ static void make_calls(struct worker_stats *s, struct metrics *m)
 					 "Calls under way, each with a permit");
 	s->permits_waiting = metrics_gauge(m, "penstock_worker_permits_waiting", NULL,
 					   "Calls that wait for a permit");
-	s->permits_refused =
-	    metrics_counter(m, "penstock_worker_permits_refused_total", NULL,
-			    "Calls that were refused because too many wait for the target");
+	static const char *const held[] = {"overloaded", "target_down", "retry_budget",
+					   "model_changed"};
+	char labels[64];
+	for (size_t i = 0; i < sizeof(held) / sizeof(held[0]); i++) {
+		snprintf(labels, sizeof(labels), "reason=\"%s\"", held[i]);
+		s->calls_held[i] = metrics_counter(m, "penstock_worker_calls_held_total", labels,
+						   "Calls that were put off before they began");
+	}
+	s->calls_again = metrics_counter(m, "penstock_worker_calls_again_total", NULL,
+					 "Calls that were retries, each out of a retry budget");
+	s->fallbacks = metrics_counter(m, "penstock_worker_fallbacks_total", NULL,
+				       "Calls that went to a fallback because the breaker of the "
+				       "stage's own model was open");
+	s->breakers_open = metrics_gauge(m, "penstock_worker_breakers_open", NULL,
+					 "Targets that are not called because calls failed");
+	s->breakers_opened = metrics_counter(m, "penstock_worker_breakers_opened_total", NULL,
+					     "Times that a breaker opened");
 	s->permit_wait = metrics_histogram(m, "penstock_worker_permit_wait_seconds", NULL,
 					   "Time that a call waited for its permit");
+	s->lease_reports = metrics_counter(m, "penstock_worker_lease_reports_total", NULL,
+					   "Reports to the grantor of leases");
+	s->lease_unanswered = metrics_counter(m, "penstock_worker_lease_unanswered_total", NULL,
+					      "Reports that nobody answered in time");
+	s->lease_silent = metrics_gauge(m, "penstock_worker_lease_silent", NULL,
+					"1: nobody grants leases, the safe capacity is in force");
 	s->latency = metrics_histogram(m, "penstock_worker_call_seconds", NULL,
 				       "From a call's start to its end, successful ones");
 	s->first_token = metrics_histogram(m, "penstock_worker_first_token_seconds", NULL,
@@ -81,6 +100,8 @@ void worker_stats_init(struct worker_stats *s, struct metrics *m)
 				     "Attempts of stages beyond the first");
 	s->slots = metrics_gauge(m, "penstock_worker_slots", NULL, "Tasks that may run at once");
 	s->slots_used = metrics_gauge(m, "penstock_worker_slots_used", NULL, "Tasks that run");
+	s->tickets_waiting = metrics_gauge(m, "penstock_worker_tickets_waiting", NULL,
+					   "Tickets that are held and wait for a slot");
 	s->deltas = metrics_counter(m, "penstock_worker_deltas_total", NULL,
 				    "Pieces of streamed output sent");
 	s->deltas_lost = metrics_counter(m, "penstock_worker_deltas_lost_total", NULL,

@@ -6,15 +6,17 @@
 #include "services/orchestrator-worker/saga.h"
 
 struct worker_stats {
-	struct metric
-	    *tasks[6]; /* completed, failed, cancelled_or_other, expired, repeat, handed_back */
-	struct metric *stages[3][3]; /* transform, chat, http by ok, retry, failed */
+	struct metric *tasks[7]; /* enum worker_task_result */
+	struct metric *stages[STAGE_KINDS][OUTCOME_CLASSES];
 	struct metric *transitions, *writes_repeated, *fenced;
 	struct metric *retries;
-	struct metric *slots, *slots_used;
+	struct metric *slots, *slots_used, *tickets_waiting;
 	struct metric *deltas, *deltas_lost, *deltas_held, *deltas_in_flight;
 	struct metric *calls[8]; /* enum call_result of target.h */
-	struct metric *calls_running, *permits_waiting, *permits_refused;
+	struct metric *calls_running, *permits_waiting;
+	struct metric *calls_held[4]; /* enum call_held of target.h */
+	struct metric *calls_again, *fallbacks, *breakers_open, *breakers_opened;
+	struct metric *lease_reports, *lease_unanswered, *lease_silent;
 	struct metric *tokens_prompt, *tokens_completion;
 	struct histogram *latency, *first_token, *permit_wait, *write_time, *task_time;
 	struct histogram *jq_time;
@@ -28,6 +30,7 @@ enum worker_task_result {
 	RESULT_EXPIRED,
 	RESULT_REPEAT,
 	RESULT_HANDED_BACK,
+	RESULT_PARKED,
 };
 
 void worker_stats_init(struct worker_stats *s, struct metrics *m);

@@ -4,17 +4,18 @@
 #define WORKER_TARGET_ANSWER_H
 
 #include "services/orchestrator-worker/http.h"
-#include "services/orchestrator-worker/openai.h"
+#include "services/orchestrator-worker/provider.h"
 #include "services/orchestrator-worker/sse.h"
 #include "services/orchestrator-worker/target.h"
 
 struct target_answer {
-	bool chat, events; /* events: the answer is an event stream */
+	const struct provider *provider; /* NULL: a plain request */
+	bool events;                     /* the answer is an event stream */
 	size_t max;
 	exec_text_fn *text;
 	void *arg;
 	struct sse sse;
-	struct openai_answer openai;
+	struct reply reply;
 	struct strbuf body, output;
 	bool json; /* the body says it is */
 	int64_t ended_us;
@@ -28,8 +29,8 @@ struct target_answer {
 };
 
 /* text gets the pieces of a streamed chat. */
-void target_answer_init(struct target_answer *a, bool chat, size_t max, exec_text_fn *text,
-			void *arg);
+void target_answer_init(struct target_answer *a, const struct provider *provider, size_t max,
+			exec_text_fn *text, void *arg);
 void target_answer_done(struct target_answer *a);
 /* -1: stop, the verdict is there. *fresh: text of the answer that came with this piece. */
 int target_answer_body(struct target_answer *a, long status, const char *content_type,

@@ -5,7 +5,6 @@
 #include <strings.h>
 
 #include "common/json.h"
-#include "services/orchestrator-worker/openai.h"
 
 #define URL_MAX_LEN        4096
 #define HEADERS_FROM_INPUT 32
@@ -18,8 +17,8 @@ static void add_header(struct target_request *r, const char *name, const char *v
 }
 
 /* The headers that are the same for every kind. -1 if the target's secret is not there. */
-static int add_common(struct target_request *r, const struct exec_call *call,
-		      const struct model *model)
+static int add_common(struct target_request *r, const struct provider *provider,
+		      const struct exec_call *call, const struct model *model)
 {
 	struct strbuf key = {0};
 	strbuf_addf(&key, "%s/%s", call->task, call->stage);
@@ -32,11 +31,10 @@ static int add_common(struct target_request *r, const struct exec_call *call,
 	const char *secret = getenv(model->secret_env);
 	if (secret == NULL || secret[0] == '\0')
 		return -1;
-	struct strbuf bearer = {0};
-	strbuf_addf(&bearer, "Bearer %s", secret);
-	add_header(r, "Authorization", bearer.data);
-	explicit_bzero(bearer.data, bearer.len);
-	strbuf_done(&bearer);
+	struct strbuf header = {0};
+	strbuf_addf(&header, "%s%s",
+		    provider != NULL ? provider->secret_header : "Authorization: Bearer ", secret);
+	r->headers[r->n_headers++] = strbuf_detach(&header, NULL);
 	return 0;
 }
 
@@ -167,23 +165,27 @@ static int make_http(struct target_request *r, const struct exec_call *call,
 	return bad;
 }
 
-static int make_chat(struct target_request *r, const struct exec_call *call,
-		     const struct model *model, struct error *err)
+static int make_model(struct target_request *r, const struct provider *provider,
+		      const struct exec_call *call, const struct model *model, struct error *err)
 {
-	if (take_url(r, "/chat/completions", model, err))
+	if (take_url(r, provider->path, model, err))
 		return -1;
 	r->method = xstrdup("POST");
 	r->has_body = true;
 	add_header(r, "Content-Type", "application/json");
-	add_header(r, "Accept", "text/event-stream, application/json");
-	return openai_request(call->input, call->len,
-			      model->model != NULL && model->model[0] != '\0' ? model->model
-									      : model->name,
-			      call->max_tokens, &r->body, err);
+	add_header(r, "Accept",
+		   provider->event != NULL ? "text/event-stream, application/json"
+					   : "application/json");
+	if (provider->header != NULL)
+		r->headers[r->n_headers++] = xstrdup(provider->header);
+	bool named = model->model != NULL && model->model[0] != '\0';
+	return provider->request(call->input, call->len, named ? model->model : model->name,
+				 call->max_tokens, &r->body, err);
 }
 
-int target_request_make(struct target_request *r, bool chat, const struct exec_call *call,
-			const struct model *model, const char **reason, struct error *err)
+int target_request_make(struct target_request *r, const struct provider *provider,
+			const struct exec_call *call, const struct model *model,
+			const char **reason, struct error *err)
 {
 	*r = (struct target_request){0};
 	*reason = "bad_input";
@@ -191,16 +193,18 @@ int target_request_make(struct target_request *r, bool chat, const struct exec_c
 		*reason = "unknown_model";
 		return err_set(err, ERR_REJECTED, "there is no model %s", call->model);
 	}
-	if (chat && strcmp(model->kind, "openai") != 0) {
+	if (call->kind != KIND_HTTP && provider == NULL) {
 		*reason = "unsupported_model";
-		return err_set(err, ERR_REJECTED, "model %s is no chat model", call->model);
+		return err_set(err, ERR_REJECTED, "model %s is of kind %s, which has no %s",
+			       call->model, model->kind, stage_kind_name(call->kind));
 	}
-	if (add_common(r, call, model) != 0) {
+	if (add_common(r, provider, call, model) != 0) {
 		*reason = "secret_missing";
 		return err_set(err, ERR_REJECTED, "the worker has no secret for model %s",
 			       call->model);
 	}
-	return chat ? make_chat(r, call, model, err) : make_http(r, call, model, err);
+	return provider != NULL ? make_model(r, provider, call, model, err)
+				: make_http(r, call, model, err);
 }
 
 void target_request_done(struct target_request *r)

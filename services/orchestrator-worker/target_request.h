@@ -5,6 +5,7 @@
 
 #include "common/catalog.h"
 #include "services/orchestrator-worker/exec.h"
+#include "services/orchestrator-worker/provider.h"
 
 #define TARGET_HEADERS_MAX 40
 
@@ -17,10 +18,11 @@ struct target_request {
 	char origin[280]; /* scheme://host:port of the URL */
 };
 
-/* model NULL: a plain request whose input says where to. On failure *reason is set as well. */
-int target_request_make(struct target_request *r, bool chat, const struct exec_call *call,
-			const struct model *model, const char **reason,
-			struct error *err) MUST_CHECK;
+/* provider NULL: a plain request; model NULL as well: its input says where to. On failure *reason
+ * is set as well. */
+int target_request_make(struct target_request *r, const struct provider *provider,
+			const struct exec_call *call, const struct model *model,
+			const char **reason, struct error *err) MUST_CHECK;
 void target_request_done(struct target_request *r);
 
 #endif

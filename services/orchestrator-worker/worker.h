@@ -21,6 +21,7 @@ struct worker_conf {
 	const char *pool;     /* copied */
 	unsigned parts;
 	unsigned slots;
+	unsigned batch_slots; /* besides those, for the pool "batch", if pool is the default one */
 	uint64_t seed;
 	size_t output_max;   /* of a stage and of a task, bytes */
 	size_t document_max; /* what a jq program gets, bytes */
@@ -39,9 +40,10 @@ struct worker *worker_start(struct loop *loop, struct bus *bus, const struct cat
 void worker_config_changed(struct worker *w, const char *key);
 bool worker_ready(const struct worker *w, const char **why);
 
-/* Takes no more tickets, gives back those whose tasks it has not started, lets the others run for
- * grace_ms and then gives them back as well: they go on elsewhere behind their last completed
- * stage. Calls done once, when nothing is held. */
+/* Takes no more tickets and gives back at once those whose tasks it has not started. Of the others
+ * the calls that run may end within grace_ms, and no new one is begun; then the task is handed off:
+ * it goes on elsewhere behind its last completed stage, and no attempt is spent. Called again, it
+ * hands off what is left at once. Calls done once, when nothing is held. */
 void worker_stop(struct worker *w, int64_t grace_ms, void (*done)(void *arg), void *arg);
 /* At any time: whatever is held is left alone, as in a crash. The bus must be freed before its loop
  * turns again: answers to what was asked are on their way. NULL is fine. */

@@ -7,9 +7,21 @@
 #include "proto/task.pb-c.h"
 #include "services/orchestrator-worker/delta.h"
 #include "services/orchestrator-worker/saga.h"
+#include "services/orchestrator-worker/turns.h"
 #include "services/orchestrator-worker/worker.h"
 
 #define TASK_BUCKETS 1024
+
+enum { POOLS_OF_A_WORKER = 2 };
+
+/* A ready queue that it serves, with slots of its own: neither pool can take the other's. */
+struct worker_pool {
+	const char *name;
+	unsigned slots;
+	size_t held; /* unfinished tasks: that run, and that wait for a slot */
+	struct turns *turns;
+	struct bus_consumer *consumer;
+};
 
 struct worker_task;
 
@@ -18,7 +30,8 @@ struct worker_job {
 	struct worker_task *task;
 	size_t stage;
 	unsigned attempt;
-	void *job; /* NULL: nothing */
+	void *job;                      /* NULL: nothing */
+	struct worker_publish *publish; /* likewise */
 	struct delta_stream *deltas;
 };
 
@@ -33,10 +46,13 @@ struct worker_load {
 };
 
 struct worker_task {
+	struct turn turn;                /* first: a turn is its task */
 	struct worker_task *next, *prev; /* all of them */
 	struct worker_task *same;        /* in its bucket */
 	struct worker *w;
 	char *tenant, *task;
+	size_t pool;     /* in worker.pools */
+	uint64_t tokens; /* as its ticket says */
 	char channel[CHANNEL_MAX + 1];
 	unsigned part;
 	struct subject subject;
@@ -46,6 +62,7 @@ struct worker_task {
 	struct bus_claim *claim;
 	uint64_t claim_seq;
 	int64_t stored_us;
+	uint64_t beat_seq; /* what the log ended in at the last heartbeat */
 	struct saga saga;
 	struct worker_load load;
 	struct timer timer;                /* the saga's */
@@ -73,19 +90,20 @@ struct worker {
 	struct worker_stats *stats;
 	struct worker_conf conf;
 	char *instance, *pool;
+	struct worker_pool pools[POOLS_OF_A_WORKER];
+	size_t n_pools;
 	struct rng rng;
 	struct deltas *deltas;
-	struct bus_consumer *consumer;
 	struct bus_sub *cancels;
 	struct worker_task *tasks, *buckets[TASK_BUCKETS];
-	size_t running; /* unfinished ones */
+	size_t held; /* of all pools */
 	struct loop_hook hook;
 	bool credit_changed;
 	struct timer progress, grace;
 	struct spec_entry *specs;
 	size_t n_specs;
 	struct strbuf document, packed; /* scratch */
-	bool stopping;
+	bool stopping, hurried;         /* hurried: what runs is handed off at once */
 	void (*stopped)(void *arg);
 	void *stopped_arg;
 	struct timer tell_stopped;
@@ -108,8 +126,14 @@ void worker_task_finish(struct worker_task *t, enum saga_verdict verdict, int de
 void worker_task_release(struct worker_task *t); /* an answer of the bus came */
 void worker_task_free(struct worker_task *t);
 int64_t worker_now_ms(const struct worker *w);
+/* worker_publish.c */
+/* done is called once, on a later turn, unless it is cancelled (NULL is fine). */
+struct worker_publish *worker_publish(struct worker *w, unsigned part, const struct exec_call *call,
+				      exec_done_fn *done, void *arg);
+void worker_publish_cancel(struct worker_publish *p);
 /* worker.c */
 void worker_task_ended(struct worker *w);
+void worker_show_held(struct worker *w);
 /* worker_spec.c */
 /* NULL: there is no such pipeline. Borrowed. */
 struct pipeline_spec *worker_spec(struct worker *w, const char *name, unsigned version);

@@ -1,5 +1,6 @@
 /* One task: carries out what its saga wants, and brings it the answers. */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +39,8 @@ static void job_stop(struct worker_job *job)
 	if (job->job != NULL)
 		job->task->w->ex->cancel(job->task->w->ex, job->job);
 	job->job = NULL;
+	worker_publish_cancel(job->publish);
+	job->publish = NULL;
 	delta_close(job->deltas, true);
 	job->deltas = NULL;
 }
@@ -59,7 +62,7 @@ static void start_input(struct worker_task *t, size_t stage)
 {
 	struct worker *w = t->w;
 	const struct pipeline_spec *spec = t->saga.spec;
-	const char *program = stage == t->n ? spec->output : spec->stages[stage].input;
+	const char *program = stage == t->n ? spec->output : spec->stages[stage].program;
 	struct worker_job *job = &t->inputs[stage];
 	strbuf_reset(&w->document);
 	saga_document(&t->saga, stage, &w->document);
@@ -77,10 +80,28 @@ static void start_input(struct worker_task *t, size_t stage)
 		saga_input(&t->saga, stage, &outcome, worker_now_ms(w));
 }
 
+/* What a stage's output may have at most, in bytes. */
+static size_t output_max(const struct worker_task *t, size_t stage)
+{
+	size_t own = (size_t)t->saga.spec->stages[stage].output_max, all = t->w->conf.output_max;
+	return own > 0 && own < all ? own : all;
+}
+
 static void called(struct worker_task *t, size_t stage, unsigned attempt,
 		   const struct saga_outcome *outcome)
 {
 	struct metric **counters = t->w->stats->stages[t->saga.spec->stages[stage].kind];
+	struct saga_outcome bad;
+	char words[100];
+	if (outcome->class == OUTCOME_OK && outcome->len > output_max(t, stage)) {
+		snprintf(words, sizeof(words), "the stage's output has %zu bytes, %zu are allowed",
+			 outcome->len, output_max(t, stage));
+		bad = *outcome; /* what it cost stays */
+		bad.class = OUTCOME_FINAL;
+		bad.reason = "output_too_large";
+		bad.message = words;
+		outcome = &bad;
+	}
 	metric_add(counters[outcome->class], 1);
 	saga_called(&t->saga, stage, attempt, outcome, worker_now_ms(t->w));
 }
@@ -90,11 +111,19 @@ static void on_called(void *arg, const struct saga_outcome *outcome)
 	struct worker_job *job = arg;
 	struct worker_task *t = job->task;
 	job->job = NULL;
+	job->publish = NULL;
 	delta_close(job->deltas,
 		    outcome->class != OUTCOME_OK); /* all of it, before the completion */
 	job->deltas = NULL;
 	called(t, job->stage, job->attempt, outcome);
 	worker_task_step(t);
+}
+
+static void on_begun(void *arg)
+{
+	struct worker_job *job = arg;
+	saga_begun(&job->task->saga, job->stage, job->attempt);
+	worker_task_step(job->task); /* its timer may be another */
 }
 
 static void on_text(void *arg, const char *text, size_t len)
@@ -112,10 +141,6 @@ static void transform(struct worker_task *t, size_t stage, unsigned attempt)
 				       .len = s->input_len,
 				       .latency_ms = -1,
 				       .first_token_ms = -1};
-	if (s->input_len > t->w->conf.output_max)
-		outcome = (struct saga_outcome){.class = OUTCOME_FINAL,
-						.reason = "output_too_large",
-						.message = "the stage's output is too large"};
 	called(t, stage, attempt, &outcome);
 }
 
@@ -126,8 +151,10 @@ static void start_call(struct worker_task *t, size_t stage, unsigned attempt)
 	const struct saga_stage *s = &t->saga.stages[stage];
 	struct worker_job *job = &t->calls[stage];
 	char trace[TRACE_LEN + 1];
-	if (attempt > 1)
+	bool retry = s->failed + s->throttled > 0;
+	if (retry && job->attempt != attempt) /* not when it was held */
 		metric_add(w->stats->retries, 1);
+	job->attempt = attempt;
 	if (spec->kind == KIND_TRANSFORM) {
 		transform(t, stage, attempt);
 		return;
@@ -138,15 +165,23 @@ static void start_call(struct worker_task *t, size_t stage, unsigned attempt)
 	    .task = t->task,
 	    .stage = spec->id,
 	    .attempt = attempt,
+	    .retry = retry,
+	    .batch = strcmp(w->pools[t->pool].name, POOL_BATCH) == 0,
+	    .kind = spec->kind,
 	    .model = spec->model,
 	    .input = s->input,
 	    .len = s->input_len,
 	    .max_tokens = spec->max_tokens,
 	    .timeout_ms = spec->timeout_ms,
+	    .output_max = output_max(t, stage),
 	    .trace = trace,
+	    .begun = on_begun,
 	};
-	job->attempt = attempt;
-	if (spec->kind == KIND_HTTP) {
+	if (spec->kind == KIND_PUBLISH) {
+		job->publish = worker_publish(w, t->part, &call, on_called, job);
+		return;
+	}
+	if (spec->kind == KIND_HTTP || spec->kind == KIND_EMBED) {
 		job->job = w->ex->http(w->ex, &call, on_called, job);
 		return;
 	}
@@ -174,6 +209,8 @@ static enum worker_task_result result_of(const struct worker_task *t, enum saga_
 	case VERDICT_END:
 		break;
 	}
+	if (t->saga.end == TASK_UNKNOWN)
+		return RESULT_PARKED;
 	if (t->saga.write.type != t->saga.end)
 		return RESULT_ENDED_ELSEWHERE;
 	return t->saga.end == TASK_COMPLETED ? RESULT_COMPLETED
@@ -197,8 +234,7 @@ static void let_go(struct worker_task *t, enum saga_verdict verdict, int delay_m
 		bus_claim_free(claim);
 		break;
 	}
-	/* Who cancelled has said it already. */
-	if (verdict == VERDICT_END && t->saga.end != TASK_CANCELLED)
+	if (verdict == VERDICT_END)
 		worker_say_end(t);
 }
 
@@ -215,8 +251,10 @@ static void detach(struct worker_task *t)
 	while (*at != t)
 		at = &(*at)->same;
 	*at = t->same;
-	w->running--;
-	metric_set(w->stats->slots_used, (int64_t)w->running);
+	turns_leave(w->pools[t->pool].turns, &t->turn);
+	w->held--;
+	w->pools[t->pool].held--;
+	worker_show_held(w);
 }
 
 void worker_task_finish(struct worker_task *t, enum saga_verdict verdict, int delay_ms)
@@ -287,7 +325,7 @@ static void carry_out(struct worker_task *t, const struct saga_action *a)
 		start_input(t, t->n);
 		break;
 	case ACTION_FINISH:
-		worker_task_finish(t, a->verdict, LATER_MS);
+		worker_task_finish(t, a->verdict, t->w->stopping ? 0 : LATER_MS);
 		break;
 	}
 }
@@ -342,8 +380,8 @@ static void link_task(struct worker *w, struct worker_task *t)
 	struct worker_task **at = bucket(w, t->task);
 	t->same = *at;
 	*at = t;
-	w->running++;
-	metric_set(w->stats->slots_used, (int64_t)w->running);
+	w->held++;
+	w->pools[t->pool].held++;
 }
 
 struct worker_task *worker_task_new(struct worker *w, const Penstock__Ticket *ticket,
@@ -355,6 +393,8 @@ struct worker_task *worker_task_new(struct worker *w, const Penstock__Ticket *ti
 	t->w = w;
 	t->tenant = xstrdup(ticket->tenant);
 	t->task = xstrdup(ticket->task);
+	t->pool = w->n_pools > 1 && strcmp(ticket->pool, w->pools[1].name) == 0 ? 1 : 0;
+	t->tokens = ticket->tokens;
 	task_channel(t->task, t->channel);
 	t->part = part_of(t->tenant, w->conf.parts);
 	t->subject = subject_evt(t->part, t->tenant, t->channel);
@@ -379,6 +419,7 @@ struct worker_task *worker_task_new(struct worker *w, const Penstock__Ticket *ti
 				.version = ticket->version,
 				.spec = spec,
 				.claim = t->claim_seq,
+				.behind = ticket->behind,
 				.output_max = w->conf.output_max,
 				.rng = &w->rng,
 				.accepted_id = accepted->id,

@@ -78,6 +78,8 @@ void worker_say_end(struct worker_task *t)
 	Penstock__TaskEnd end = PENSTOCK__TASK_END__INIT;
 	end.tenant = t->tenant;
 	end.task = t->task;
+	end.pool = (char *)t->w->pools[t->pool].name;
+	end.tokens = t->tokens;
 	struct strbuf *b = &t->w->packed;
 	strbuf_reset(b);
 	strbuf_reserve(b, penstock__task_end__get_packed_size(&end));

@@ -9,7 +9,10 @@
 
 #define ID_MAX    64  /* of a command or a session */
 #define TEXT_MAX  256 /* of what others only pass on: principal, trace, edge */
+#define S_PER_MIN 60
 #define NS_PER_MS 1000000
+#define NS_PER_S  INT64_C(1000000000)
+#define QUOTA_MAX INT64_C(999999999999999) /* the largest integer of RFC 8941 */
 
 struct admit_refusal admit_refuse(const char *code, const char *message, const char *scope)
 {
@@ -58,24 +61,13 @@ static int check_tenant(const struct tenant *tenant, struct admit_result *res)
 	return 0;
 }
 
-/* Drafts and withdrawn versions cannot be sent; a deprecated one still can. */
-static bool version_open(const struct event_type *type, unsigned version)
-{
-	char key[16];
-	snprintf(key, sizeof(key), "%u", version);
-	const json_t *state = json_object_get(json_object_get(type->versions, key), "state");
-	const char *text = json_string_value(state);
-	return text && (strcmp(text, "active") == 0 || strcmp(text, "deprecated") == 0);
-}
-
 static int check_type(const Penstock__Publish *p, const struct event_type *type,
 		      struct admit_result *res)
 {
 	if (!type)
 		return refuse(res, "unknown_type", "event type is not known", "channel");
-	res->version = p->version ? p->version : type->latest;
-	if (res->version == 0 ||
-	    (res->version != type->latest && !version_open(type, res->version)))
+	res->version = event_type_version(type, p->version);
+	if (!res->version)
 		return refuse(res, "unknown_type", "event type has no such version", "channel");
 	switch (type->class) {
 	case CLASS_DURABLE:
@@ -152,6 +144,45 @@ static int check_cancel(const Penstock__CancelTask *c, struct admit_result *res)
 	return 0;
 }
 
+/* From the event-store: what it sends goes into a ticket, so it must be what a ticket has. */
+static int check_release(const Penstock__Command *cmd, struct admit_result *res)
+{
+	const Penstock__ReleaseTask *t = cmd->release;
+	const Penstock__Event *e = t->accepted;
+	if (!id_valid(t->task) || t->seq == 0 || !name_valid_tenant(t->pipeline))
+		return refuse(res, "bad_request", "release: bad task, place or pipeline", "tenant");
+	if (!e || !id_valid(e->id) || strcmp(e->tenant, cmd->tenant) != 0 ||
+	    strcmp(e->type, "task.accepted") != 0)
+		return refuse(res, "bad_request", "release: no task.accepted of the tenant",
+			      "tenant");
+	res->action = ADMIT_RELEASE;
+	res->version = t->version;
+	return 0;
+}
+
+static int check_redrive(const Penstock__RedriveTask *t, struct admit_result *res)
+{
+	if (!id_valid(t->task) || t->seq == 0 || t->seq > INT64_MAX || t->redrive_gen == 0 ||
+	    !admit_text_valid(t->by, TEXT_MAX))
+		return refuse(res, "bad_request", "redrive: bad task, place, count or name",
+			      "tenant");
+	res->action = ADMIT_REDRIVE;
+	return 0;
+}
+
+static int check_replay(const Penstock__Command *cmd, struct admit_result *res)
+{
+	const Penstock__ReplayEvent *p = cmd->replay;
+	const Penstock__Event *e = p->event;
+	if (!name_valid_channel(p->channel) || name_reserved_channel(p->channel))
+		return refuse(res, "bad_request", "replay: no channel to replay to", "channel");
+	if (!e || !id_valid(e->id) || !id_valid(e->replay) || strcmp(e->tenant, cmd->tenant) != 0 ||
+	    !name_valid_channel(e->type))
+		return refuse(res, "bad_request", "replay: no event of the tenant", "tenant");
+	res->action = ADMIT_REPLAY;
+	return 0;
+}
+
 static int check_body(const Penstock__Command *cmd, const struct admit_facts *facts,
 		      struct admit_result *res)
 {
@@ -162,6 +193,12 @@ static int check_body(const Penstock__Command *cmd, const struct admit_facts *fa
 		return check_task(cmd->task, facts, res);
 	case PENSTOCK__COMMAND__BODY_CANCEL:
 		return check_cancel(cmd->cancel, res);
+	case PENSTOCK__COMMAND__BODY_RELEASE:
+		return check_release(cmd, res);
+	case PENSTOCK__COMMAND__BODY_REDRIVE:
+		return check_redrive(cmd->redrive, res);
+	case PENSTOCK__COMMAND__BODY_REPLAY:
+		return check_replay(cmd, res);
 	default:
 		return refuse(res, "bad_request", "command: nothing to do", "connection");
 	}
@@ -177,6 +214,10 @@ static int check_payload(const Penstock__Command *cmd, const struct admit_facts 
 	if (cmd->body_case == PENSTOCK__COMMAND__BODY_TASK) {
 		*bytes = cmd->task->input.len;
 		return check_data(&cmd->task->input, facts->input_max, "tenant", res);
+	}
+	if (cmd->body_case == PENSTOCK__COMMAND__BODY_REPLAY) {
+		*bytes = cmd->replay->event->data.len;
+		return check_data(&cmd->replay->event->data, facts->input_max, "channel", res);
 	}
 	return 0;
 }
@@ -204,6 +245,49 @@ static int check_limits(const struct tenant_limits *lim, struct admit_state *sta
 	    wait_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)wait_ms,
 	    events ? "tenant.events_per_s" : "tenant.bytes_per_s");
 	return -1;
+}
+
+bool admit_tokens(const struct tenant_limits *lim, struct admit_state *state, int64_t tokens,
+		  int64_t now_ns, struct admit_result *res)
+{
+	*res = (struct admit_result){.action = ADMIT_TASK};
+	if (tokens <= 0)
+		return true;
+	/* A rate a minute of tokens is the same rate a second of sixtieths. */
+	int64_t rate = lim->tokens_per_min, cost = tokens * S_PER_MIN;
+	int64_t wait_ns = gcra_wait_ns(&state->tokens, rate, rate * S_PER_MIN, cost, now_ns);
+	if (wait_ns == 0) {
+		gcra_take(&state->tokens, rate, cost, now_ns);
+		return true;
+	}
+	res->limited = ADMIT_LIMIT_TOKENS;
+	if (lim->mode == LIMIT_SHADOW)
+		return true;
+	int64_t wait_ms = (wait_ns + NS_PER_MS - 1) / NS_PER_MS;
+	res->action = ADMIT_REFUSE;
+	res->refusal = admit_refuse_later("rate_limited", "too many tokens a minute",
+					  wait_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)wait_ms,
+					  "tenant.tokens_per_min");
+	return false;
+}
+
+struct admit_quota admit_quota(const struct tenant_limits *lim, const struct admit_state *state,
+			       int64_t now_ns)
+{
+	int64_t rate = lim->events_per_s, debt = state->events.tat_ns - now_ns;
+	if (rate <= 0 || lim->mode == LIMIT_SHADOW)
+		return (struct admit_quota){0};
+	/* The window is as long as the burst takes to come back: no remainder is above the limit.
+	 */
+	int64_t window_s = lim->burst > rate ? (lim->burst - 1) / rate + 1 : 1;
+	int64_t reset_s = debt > 0 ? (debt - 1) / NS_PER_S + 1 : 0;
+	int64_t left = gcra_left(&state->events, rate, lim->burst, now_ns);
+	return (struct admit_quota){
+	    .limit = rate > QUOTA_MAX / window_s ? QUOTA_MAX : rate * window_s,
+	    .window_s = window_s > UINT32_MAX ? UINT32_MAX : window_s,
+	    .remaining = left > QUOTA_MAX ? QUOTA_MAX : left,
+	    .reset_s = reset_s > UINT32_MAX ? UINT32_MAX : reset_s,
+	};
 }
 
 struct admit_result admit_command(const Penstock__Command *cmd, const struct admit_facts *facts,

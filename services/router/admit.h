@@ -9,18 +9,29 @@
 #define PENSTOCK_ROUTER_ADMIT_H
 
 #include "common/catalog.h"
+#include "common/gcra.h"
 #include "proto/command.pb-c.h"
-#include "services/router/gcra.h"
 
 enum admit_action {
 	ADMIT_PUBLISH_DURABLE,
 	ADMIT_PUBLISH_EPHEMERAL,
 	ADMIT_TASK,
 	ADMIT_CANCEL,
+	ADMIT_RELEASE,
+	ADMIT_REDRIVE,
+	ADMIT_REPLAY,
 	ADMIT_REFUSE,
 };
 
-enum admit_limit { ADMIT_LIMIT_NONE, ADMIT_LIMIT_EVENTS, ADMIT_LIMIT_BYTES };
+/* A tenant's limit of commands a second in the terms of draft-ietf-httpapi-ratelimit-headers: in
+ * the long run `limit` commands in each window of window_s; `remaining` would pass at once, and
+ * after reset_s as many as ever do. */
+struct admit_quota {
+	int64_t limit; /* 0: there is none */
+	int64_t window_s, remaining, reset_s;
+};
+
+enum admit_limit { ADMIT_LIMIT_NONE, ADMIT_LIMIT_EVENTS, ADMIT_LIMIT_BYTES, ADMIT_LIMIT_TOKENS };
 
 struct admit_refusal {
 	const char *code; /* of the protocol; static text, as all of these */
@@ -42,6 +53,7 @@ struct admit_facts {
 /* A tenant's limits on this router. Zeroed: fresh. */
 struct admit_state {
 	struct gcra events, bytes;
+	struct gcra tokens; /* in sixtieths, for its rate is a minute's */
 };
 
 struct admit_result {
@@ -53,6 +65,15 @@ struct admit_result {
 
 struct admit_result admit_command(const Penstock__Command *cmd, const struct admit_facts *facts,
 				  struct admit_state *state);
+
+/* A ticket is about to be written for a task that is estimated to take so many tokens: charges them
+ * to tokens_per_min. False: they are too many now; `res` has the refusal. A minute's worth passes
+ * at once; a task of more passes when nothing is owed, and is then paid off. */
+bool admit_tokens(const struct tenant_limits *limits, struct admit_state *state, int64_t tokens,
+		  int64_t now_ns, struct admit_result *res);
+
+struct admit_quota admit_quota(const struct tenant_limits *limits, const struct admit_state *state,
+			       int64_t now_ns);
 
 /* The refusals that the shell makes itself. */
 struct admit_refusal admit_refuse(const char *code, const char *message, const char *scope);

@@ -5,20 +5,30 @@
 #include "common/log.h"
 #include "services/router/impl.h"
 
-static void send_reply(struct router *r, const char *subject, const Penstock__Reply *reply)
+static void send_reply(struct router *r, const char *subject, const struct admit_quota *quota,
+		       Penstock__Reply *reply)
 {
 	if (!*subject)
 		return;
 	struct error err;
+	Penstock__Quota told = PENSTOCK__QUOTA__INIT;
+	if (quota->limit) {
+		told.limit = (uint64_t)quota->limit;
+		told.window_s = (uint32_t)quota->window_s;
+		told.remaining = (uint64_t)quota->remaining;
+		told.reset_s = (uint32_t)quota->reset_s;
+		reply->quota = &told;
+	}
 	strbuf_reset(&r->reply);
 	strbuf_reserve(&r->reply, penstock__reply__get_packed_size(reply));
 	size_t len = penstock__reply__pack(reply, (uint8_t *)r->reply.data);
+	reply->quota = NULL;
 	if (bus_publish(r->bus, subject, r->reply.data, len, &err) != 0)
 		log_at(LOG_DEBUG, "reply not sent", LOG_S("reason", err.msg));
 }
 
-void router_refuse(struct router *r, enum router_kind kind, const char *reply,
-		   const struct admit_refusal *why)
+static void refuse(struct router *r, enum router_kind kind, const char *reply,
+		   const struct admit_quota *quota, const struct admit_refusal *why)
 {
 	Penstock__Refused refused = PENSTOCK__REFUSED__INIT;
 	refused.code = (char *)why->code;
@@ -31,11 +41,12 @@ void router_refuse(struct router *r, enum router_kind kind, const char *reply,
 	answer.body_case = PENSTOCK__REPLY__BODY_REFUSED;
 	answer.refused = &refused;
 	router_stats_command(&r->stats, kind, why->code);
-	send_reply(r, reply, &answer);
+	send_reply(r, reply, quota, &answer);
 }
 
-void router_accept(struct router *r, enum router_kind kind, const char *reply, const char *event_id,
-		   const char *channel, uint64_t offset, bool duplicate, const char *task)
+static void accept(struct router *r, enum router_kind kind, const char *reply,
+		   const struct admit_quota *quota, const char *event_id, const char *channel,
+		   uint64_t offset, bool duplicate, const char *task)
 {
 	Penstock__Accepted accepted = PENSTOCK__ACCEPTED__INIT;
 	accepted.event_id = (char *)event_id;
@@ -51,7 +62,19 @@ void router_accept(struct router *r, enum router_kind kind, const char *reply, c
 			     duplicate     ? "duplicate"
 			     : offset == 0 ? "ephemeral"
 					   : "accepted");
-	send_reply(r, reply, &answer);
+	send_reply(r, reply, quota, &answer);
+}
+
+void router_refuse(struct router *r, enum router_kind kind, const char *reply,
+		   const struct admit_refusal *why)
+{
+	refuse(r, kind, reply, &r->quota, why);
+}
+
+void router_accept(struct router *r, enum router_kind kind, const char *reply, const char *event_id,
+		   const char *channel, uint64_t offset, bool duplicate, const char *task)
+{
+	accept(r, kind, reply, &r->quota, event_id, channel, offset, duplicate, task);
 }
 
 struct router_call *router_call_new(struct router *r, enum router_kind kind, size_t size,
@@ -66,6 +89,7 @@ struct router_call *router_call_new(struct router *r, enum router_kind kind, siz
 	call->router = r;
 	call->kind = kind;
 	call->start_us = loop_now_us(r->loop);
+	call->quota = r->quota;
 	strcpy(call->reply, reply);
 	strcpy(call->command, command);
 	call->next = r->calls;
@@ -91,7 +115,7 @@ void router_call_end(struct router_call *call)
 void router_call_refuse(struct router_call *call, const struct admit_refusal *why)
 {
 	if (!call->answered)
-		router_refuse(call->router, call->kind, call->reply, why);
+		refuse(call->router, call->kind, call->reply, &call->quota, why);
 	call->answered = true;
 }
 
@@ -99,8 +123,8 @@ void router_call_accept(struct router_call *call, const char *event_id, const ch
 			uint64_t offset, bool duplicate, const char *task)
 {
 	if (!call->answered)
-		router_accept(call->router, call->kind, call->reply, event_id, channel, offset,
-			      duplicate, task);
+		accept(call->router, call->kind, call->reply, &call->quota, event_id, channel,
+		       offset, duplicate, task);
 	call->answered = true;
 }
 

@@ -35,34 +35,24 @@ static bool terminal(const char *type)
 	       strcmp(type, "task.cancelled") == 0 || strcmp(type, "task.expired") == 0;
 }
 
-static void tell(struct cancel *c, const char *subject, bool end)
+/* Its place in the window is free when the worker lets go of its ticket. */
+static void tell_workers(struct cancel *c)
 {
 	struct router *r = c->call.router;
 	uint8_t buf[2 * (TENANT_MAX + ID_LEN)];
-	size_t len;
 	struct error err;
-	if (end) {
-		Penstock__TaskEnd m = PENSTOCK__TASK_END__INIT;
-		m.tenant = c->tenant;
-		m.task = c->task;
-		len = penstock__task_end__pack(&m, buf);
-	} else {
-		Penstock__TaskCancel m = PENSTOCK__TASK_CANCEL__INIT;
-		m.tenant = c->tenant;
-		m.task = c->task;
-		len = penstock__task_cancel__pack(&m, buf);
-	}
-	if (bus_publish(r->bus, subject, buf, len, &err) != 0)
+	Penstock__TaskCancel m = PENSTOCK__TASK_CANCEL__INIT;
+	m.tenant = c->tenant;
+	m.task = c->task;
+	size_t len = penstock__task_cancel__pack(&m, buf);
+	if (bus_publish(r->bus, SUBJECT_CANCEL, buf, len, &err) != 0)
 		log_at(LOG_WARN, "cancel not told", LOG_S("task", c->task),
 		       LOG_S("reason", err.msg));
 }
 
 static void cancelled(struct cancel *c, const char *event_id, uint64_t offset, bool duplicate)
 {
-	struct subject end = subject_end(c->part);
-	tell(c, SUBJECT_CANCEL, false);
-	if (!duplicate)
-		tell(c, end.text, true);
+	tell_workers(c);
 	router_call_accept(&c->call, event_id, c->channel, offset, duplicate, c->task);
 	router_call_end(&c->call);
 }

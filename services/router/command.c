@@ -1,4 +1,5 @@
 /* One command: decode, look up what admission needs to know, do what it says. */
+#include <assert.h>
 #include <string.h>
 
 #include "services/router/impl.h"
@@ -30,6 +31,12 @@ static enum router_kind kind_of(const Penstock__Command *cmd)
 		return ROUTER_TASK;
 	case PENSTOCK__COMMAND__BODY_CANCEL:
 		return ROUTER_CANCEL;
+	case PENSTOCK__COMMAND__BODY_RELEASE:
+		return ROUTER_RELEASE;
+	case PENSTOCK__COMMAND__BODY_REDRIVE:
+		return ROUTER_REDRIVE;
+	case PENSTOCK__COMMAND__BODY_REPLAY:
+		return ROUTER_REPLAY;
 	default:
 		return ROUTER_UNKNOWN;
 	}
@@ -52,7 +59,7 @@ static void gather_facts(struct router *r, const Penstock__Command *cmd, struct 
 static void count_limit(struct router *r, const struct admit_facts *facts,
 			const struct admit_result *res)
 {
-	if (res->limited != ADMIT_LIMIT_NONE)
+	if (facts->tenant && res->limited != ADMIT_LIMIT_NONE)
 		metric_add(r->stats.limited[res->limited][facts->tenant->limits.mode], 1);
 }
 
@@ -67,6 +74,7 @@ static bool overloaded(const struct router *r, const Penstock__Command *cmd)
 static void act(struct router *r, const Penstock__Command *cmd, struct router_tenant *t,
 		const struct admit_facts *facts, const struct admit_result *res, const char *reply)
 {
+	assert(t || res->action == ADMIT_REFUSE); /* nobody is admitted without a tenant */
 	switch (res->action) {
 	case ADMIT_PUBLISH_DURABLE:
 		router_publish_durable(r, cmd, t->part, res->version, reply);
@@ -75,10 +83,19 @@ static void act(struct router *r, const Penstock__Command *cmd, struct router_te
 		router_publish_ephemeral(r, cmd, t->part, res->version, reply);
 		break;
 	case ADMIT_TASK:
-		router_task_submit(r, cmd, t, facts->tenant, res->version, reply);
+		router_task_submit(r, cmd, t, facts->tenant, facts->pipeline, reply);
 		break;
 	case ADMIT_CANCEL:
 		router_task_cancel(r, cmd, t->part, reply);
+		break;
+	case ADMIT_RELEASE:
+		router_task_release(r, cmd, t, facts->tenant, reply);
+		break;
+	case ADMIT_REDRIVE:
+		router_task_redrive(r, cmd, t->part, reply);
+		break;
+	case ADMIT_REPLAY:
+		router_replay(r, cmd, t->part, reply);
 		break;
 	case ADMIT_REFUSE:
 		router_refuse(r, kind_of(cmd), reply, &res->refusal);
@@ -108,12 +125,15 @@ static void take(struct router *r, const Penstock__Command *cmd, unsigned part, 
 	struct admit_state nobody = {0};
 	struct admit_result res = admit_command(cmd, &facts, t ? &t->limits : &nobody);
 	count_limit(r, &facts, &res);
+	if (t && cmd->quota)
+		r->quota = admit_quota(&facts.tenant->limits, &t->limits, facts.now_ns);
 	act(r, cmd, t, &facts, &res, reply);
 }
 
 void router_command(struct router *r, unsigned part, const char *reply, const void *data,
 		    size_t len)
 {
+	r->quota.limit = 0;
 	if (!reply)
 		reply = "";
 	if (strlen(reply) >= ROUTER_REPLY_MAX) {

@@ -16,6 +16,8 @@ const struct env_setting router_settings[] = {
      "how long a part that went to another router is still served", false},
     {"PENSTOCK_ROUTER_RECENT", ENV_INT, offsetof(C, recent), "65536", 1, 16777216,
      "idempotency keys remembered; 64 bytes each", false},
+    {"PENSTOCK_ROUTER_SLOT_TOKENS", ENV_INT, offsetof(C, slot_tokens), "8192", 1, 1000000000,
+     "estimated tokens that a place in a tenant's window stands for", false},
     {"PENSTOCK_ROUTER_STORE_TIMEOUT_MS", ENV_INT, offsetof(C, store_timeout_ms), "2000", 10, 60000,
      "how long an acknowledgement may take", false},
 };
@@ -33,4 +35,5 @@ void router_config_apply(const struct router_config *config, struct router_conf 
 	conf->input_max = (size_t)config->input_max;
 	conf->store_timeout_ms = (int)config->store_timeout_ms;
 	conf->linger_ms = (int)config->linger_ms;
+	conf->slot_tokens = config->slot_tokens;
 }

@@ -7,7 +7,8 @@
 
 struct router_config {
 	struct env_common common;
-	int64_t inflight, inflight_bytes, recent, data_max, input_max, store_timeout_ms, linger_ms;
+	int64_t inflight, inflight_bytes, recent, data_max, input_max, store_timeout_ms, linger_ms,
+	    slot_tokens;
 };
 
 #define ROUTER_PREFIX "PENSTOCK_ROUTER_"

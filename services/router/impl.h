@@ -14,6 +14,7 @@
 #include "services/router/arena.h"
 #include "services/router/recent.h"
 #include "services/router/router.h"
+#include "services/router/share.h"
 #include "services/router/stats.h"
 #include "services/router/window.h"
 
@@ -21,6 +22,22 @@
 #define ROUTER_ID_MAX            64  /* of a command, as admit.c lets pass */
 #define ROUTER_RETRY_MS          500 /* told with unavailable */
 #define ROUTER_OVERLOAD_RETRY_MS 1000
+#define ROUTER_TICKET_ID_MAX     (ID_LEN + 22)
+
+enum router_pool { ROUTER_INTERACTIVE, ROUTER_BATCH, ROUTER_POOLS };
+
+/* A tenant's tasks in one pool. */
+struct router_queue {
+	struct router_tenant *tenant;
+	enum router_pool pool;
+	struct window window;
+	int64_t told_tasks, told_backlog; /* counts of the look at the streams that is under way */
+	int64_t counted_weight;           /* its share of router.active_weight; 0: not busy */
+	struct bus_consumer *backlog;     /* only while it has one */
+	unsigned wanted;                  /* credit that the consumer has */
+	bool dirty;                       /* in router.dirty */
+	struct router_queue *dirty_next;
+};
 
 /* A tenant as this router sees it: dropped when idle, or when its part goes elsewhere. */
 struct router_tenant {
@@ -28,15 +45,10 @@ struct router_tenant {
 	char name[TENANT_MAX + 1];
 	unsigned part;
 	struct admit_state limits;
-	struct window window;
-	int64_t told_tasks, told_backlog; /* counts of the look at the streams that is under way */
-	int64_t counted_weight;           /* its share of router.active_weight; 0: not busy */
+	struct share *share; /* NULL: no edge has asked for a lease */
+	struct router_queue queues[ROUTER_POOLS];
 	int64_t used_us;
-	struct bus_consumer *backlog; /* only while it has one */
 	struct router *router;
-	unsigned wanted; /* credit that the consumer has */
-	bool dirty;      /* in router.dirty */
-	struct router_tenant *dirty_next;
 };
 
 struct router_tenants {
@@ -48,6 +60,7 @@ struct router_part {
 	struct router *router;
 	unsigned part;
 	struct bus_sub *cmd, *end;
+	struct bus_sub *lease;   /* only while it is owned */
 	struct bus_sub *leaving; /* cmd, after it was drained */
 	bool owned;
 	bool asked;        /* … when the look at the streams that is under way began */
@@ -63,11 +76,28 @@ struct router_call {
 	enum router_kind kind;
 	bool answered;
 	int64_t start_us;
+	struct admit_quota quota;     /* to be told with the answer */
 	char reply[ROUTER_REPLY_MAX]; /* empty: nobody asked for an answer */
 	char command[ROUTER_ID_MAX + 1];
 };
 
-struct router_move; /* backlog.c */
+/* A ticket on its way from one subject to another. */
+struct router_move {
+	struct router *router;
+	struct router_move *next, **at; /* router.moves */
+	struct bus_claim *claim;
+	char tenant[TENANT_MAX + 1];
+	enum router_pool pool;
+	int64_t tokens;
+};
+
+/* A subject of BACKLOG that is no tenant's, which is being emptied. */
+struct router_stray {
+	struct bus_consumer *consumer; /* NULL: none */
+	uint64_t hash;                 /* of the subject */
+	unsigned moving;               /* tickets under way, at most CREDIT */
+	bool seen;                     /* by the look that is under way */
+};
 
 struct router {
 	struct loop *loop;
@@ -81,6 +111,7 @@ struct router {
 	struct recent *recent;
 	struct router_arena arena;
 	struct strbuf event, reply, text; /* reused for each message */
+	struct admit_quota quota;         /* of the command that is being worked on */
 	struct router_part *parts;
 	struct router_tenants tenants;
 	/* in flight */
@@ -88,11 +119,13 @@ struct router {
 	struct router_call *spare[ROUTER_KINDS]; /* freed ones, to be used again */
 	size_t inflight, inflight_bytes;
 	/* windows */
-	int64_t slots;         /* of the live workers; the last number above 0 */
-	int64_t active_weight; /* sum over the busy tenants of this router */
-	int64_t other_weight; /* … and over those of the others' parts, as the streams told last */
-	struct router_tenant *dirty;
+	int64_t slots[ROUTER_POOLS];         /* of the live workers; the last number above 0 */
+	int64_t active_weight[ROUTER_POOLS]; /* sum over the busy tenants of this router */
+	/* … and over those of the others' parts, as the streams told last */
+	int64_t other_weight[ROUTER_POOLS];
+	struct router_queue *dirty;
 	struct router_move *moves;
+	struct router_stray stray;
 	unsigned asking; /* answers that the look at the streams still waits for */
 	bool ask_failed, ask_again;
 	struct timer refresh, tick, linger;
@@ -134,12 +167,33 @@ void router_publish_durable(struct router *r, const Penstock__Command *cmd, unsi
 void router_publish_ephemeral(struct router *r, const Penstock__Command *cmd, unsigned part,
 			      unsigned version, const char *reply);
 void router_task_submit(struct router *r, const Penstock__Command *cmd, struct router_tenant *t,
-			const struct tenant *tenant, unsigned version, const char *reply);
+			const struct tenant *tenant, const struct pipeline *pipeline,
+			const char *reply);
 void router_task_cancel(struct router *r, const Penstock__Command *cmd, unsigned part,
 			const char *reply);
+/* release.c */
+void router_task_release(struct router *r, const Penstock__Command *cmd, struct router_tenant *t,
+			 const struct tenant *tenant, const char *reply);
+/* replay.c */
+void router_replay(struct router *r, const Penstock__Command *cmd, unsigned part,
+		   const char *reply);
+/* redrive.c */
+void router_task_redrive(struct router *r, const Penstock__Command *cmd, unsigned part,
+			 const char *reply);
+/* tasks.c: where a ticket goes, and its tokens are charged; false: nowhere, and who asked was told
+ * so. */
+bool router_find_place(struct router *r, struct router_queue *q, const struct tenant *tenant,
+		       int64_t tokens, enum router_kind kind, const char *reply,
+		       enum window_place *place);
+/* By its priority and its pipeline (NULL: unknown). */
+enum router_pool router_task_pool(int64_t priority, const struct pipeline *pipeline);
+int64_t router_task_tokens(size_t input_len, const struct pipeline *pipeline);
 /* At the end of everything: the timer of a task in flight; what it holds. */
 void router_task_close(struct router_call *call);
 void router_task_free(struct router_call *call);
+
+/* lease.c */
+void router_lease(struct router *r, unsigned part, const char *reply, const void *data, size_t len);
 
 /* tenants.c */
 struct router_tenant *router_tenant_find(struct router *r, const char *name);
@@ -151,17 +205,31 @@ void router_tenants_drop_part(struct router *r, unsigned part);
 void router_tenants_free(struct router *r);
 
 /* backlog.c */
-int64_t router_window_size(const struct router *r, const struct router_tenant *t,
-			   const struct tenant *tenant);
-/* After each change of the tenant's window. */
-void router_window_changed(struct router *r, struct router_tenant *t);
-void router_backlog_stop(struct router_tenant *t);
+struct window_size router_window_size(const struct router *r, const struct router_queue *q,
+				      const struct tenant *tenant);
+/* After each change of the queue's window. */
+void router_window_changed(struct router *r, struct router_queue *q);
+void router_backlog_stop(struct router_queue *q);
+const char *router_pool_name(enum router_pool pool);
+enum router_pool router_pool_of(const char *name); /* an unknown one: the default */
 void router_backlog_tick(struct router *r);
 void router_backlog_refresh(struct timer *timer, void *arg);
 void router_backlog_close(struct router *r);
 void router_backlog_free(struct router *r);
 void router_backlog_ask(struct router *r);
+/* NULL: it cannot be read. Borrowed from the arena. */
+Penstock__Ticket *router_ticket_read(struct router *r, const struct bus_msg *msg);
+/* The ticket's message id: the task's first one is the task's; the others' are told apart. */
+void router_ticket_id(const Penstock__Ticket *ticket, char out[ROUTER_TICKET_ID_MAX]);
+struct router_move *router_move_new(struct router *r, struct bus_claim *claim,
+				    const Penstock__Ticket *ticket);
+void router_move_end(struct router_move *m);
 void router_end_message(struct router *r, const void *data, size_t len);
+
+/* stray.c: a look at the streams found it; the look is complete; the end. */
+void router_stray_found(struct router *r, const char *subject);
+void router_stray_looked(struct router *r);
+void router_stray_stop(struct router *r);
 
 /* parts.c */
 void router_parts_start(struct router *r);

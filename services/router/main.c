@@ -50,7 +50,7 @@ static void start_router(struct app *app)
 	if (app->router)
 		return;
 	log_at(LOG_ERROR, "router not started", LOG_S("reason", err.msg));
-	app->status = 1;
+	app->status = CANNOT_START;
 	loop_stop(app->loop);
 }
 
@@ -94,7 +94,8 @@ static int start(struct app *app, struct error *err)
 {
 	struct env_common *common = &app->config.common;
 	struct bus_nats_conf nats = {.url = common->nats_url, .name = common->instance};
-	struct topology_conf streams = {.replicas = (int)common->replicas};
+	struct topology_conf streams = {.replicas = (int)common->replicas,
+					.dedupe_ms = common->dedupe_ms};
 	if (!(app->loop = loop_new(err)) ||
 	    loop_signal(app->loop, SIGTERM, on_signal, app, err) != 0 ||
 	    loop_signal(app->loop, SIGINT, on_signal, app, err) != 0)
@@ -140,10 +141,10 @@ int main(int argc, char **argv)
 			  ROUTER_PREFIX, router_settings, router_settings_count, &app.config,
 			  &app.config.common);
 	if (rc != 0)
-		return rc > 0 ? 0 : 2;
+		return rc > 0 ? 0 : CANNOT_START;
 	if (start(&app, &err) != 0) {
 		log_at(LOG_ERROR, "cannot start", LOG_S("reason", err.msg));
-		app.status = 1;
+		app.status = CANNOT_START;
 	} else {
 		loop_run(app.loop);
 	}

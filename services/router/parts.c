@@ -30,13 +30,29 @@ static void on_end(void *arg, const struct bus_msg *msg)
 	router_end_message(p->router, msg->data, msg->len);
 }
 
+static void on_lease(void *arg, const struct bus_msg *msg)
+{
+	struct router_part *p = arg;
+	router_lease(p->router, p->part, msg->reply, msg->data, msg->len);
+}
+
+/* Only the owner leases: two would lease the same. */
+static void stop_leasing(struct router_part *p)
+{
+	bus_unsubscribe(p->lease);
+	p->lease = NULL;
+}
+
 static int serve(struct router_part *p, struct error *err)
 {
 	struct router *r = p->router;
 	struct subject cmd = subject_cmd(p->part), end = subject_end(p->part);
+	struct subject lease = subject_lease(p->part);
 	if (!p->end && !(p->end = bus_subscribe(r->bus, end.text, NULL, on_end, p, err)))
 		return -1;
 	if (!p->cmd && !(p->cmd = bus_subscribe(r->bus, cmd.text, QUEUE, on_command, p, err)))
+		return -1;
+	if (!p->lease && !(p->lease = bus_subscribe(r->bus, lease.text, QUEUE, on_lease, p, err)))
 		return -1;
 	return 0;
 }
@@ -48,6 +64,7 @@ static void forget(struct router_part *p)
 	bus_unsubscribe(p->leaving);
 	bus_unsubscribe(p->cmd);
 	bus_unsubscribe(p->end);
+	stop_leasing(p);
 	p->leaving = p->cmd = p->end = NULL;
 	p->linger_us = p->leave_us = 0;
 	p->asked = p->counted = false;
@@ -63,6 +80,7 @@ static void wake(struct router *r, int64_t in_us)
 static void drain(struct router_part *p)
 {
 	p->linger_us = 0;
+	stop_leasing(p);
 	if (!p->cmd)
 		return;
 	bus_unsubscribe(p->leaving);
@@ -84,8 +102,10 @@ static void left(struct router_part *p)
 
 static void stop_backlog(struct router *r, struct router_tenant *t)
 {
-	if (!r->parts[t->part].owned)
-		router_backlog_stop(t);
+	if (r->parts[t->part].owned)
+		return;
+	for (int p = 0; p < ROUTER_POOLS; p++)
+		router_backlog_stop(&t->queues[p]);
 }
 
 static void take_over(struct router_part *p)
@@ -106,6 +126,7 @@ static void give_up(struct router_part *p)
 	struct router *r = p->router;
 	int64_t linger_us = (int64_t)r->conf.linger_ms * 1000 + 1;
 	p->owned = false;
+	stop_leasing(p);
 	p->linger_us = loop_now_us(r->loop) + linger_us;
 	wake(r, linger_us);
 }
@@ -128,26 +149,29 @@ void router_parts_linger(struct timer *timer, void *arg)
 	}
 }
 
-static int64_t add_slots(const struct member *m)
+static int64_t slots_of(const struct member *m, const char *name)
 {
-	json_int_t n = json_integer_value(json_object_get(m->doc, "slots"));
+	json_int_t n = json_integer_value(json_object_get(m->doc, name));
 	return n > 0 && n < 1000000 ? n : 0;
 }
 
 static void each_worker(void *arg, const struct member *m)
 {
-	*(int64_t *)arg += add_slots(m);
+	int64_t *slots = arg;
+	slots[ROUTER_INTERACTIVE] += slots_of(m, "slots");
+	slots[ROUTER_BATCH] += slots_of(m, "batch_slots");
 }
 
 void router_parts_update(struct router *r)
 {
 	if (!r->members || !members_known(r->members))
 		return;
-	int64_t slots = 0;
-	members_each(r->members, "worker", each_worker, &slots);
+	int64_t slots[ROUTER_POOLS] = {0};
+	members_each(r->members, "worker", each_worker, slots);
 	/* No worker at all is mostly a restart: the windows stay as they were. */
-	if (slots > 0)
-		r->slots = slots;
+	for (int p = 0; p < ROUTER_POOLS; p++)
+		if (slots[p] > 0)
+			r->slots[p] = slots[p];
 	size_t owned = 0;
 	bool took = false;
 	for (unsigned i = 0; i < r->conf.parts; i++) {
@@ -164,7 +188,8 @@ void router_parts_update(struct router *r)
 	}
 	router_tenants_each(r, stop_backlog);
 	metric_set(r->stats.parts, (int64_t)owned);
-	metric_set(r->stats.slots, r->slots);
+	for (int p = 0; p < ROUTER_POOLS; p++)
+		metric_set(r->stats.slots[p], r->slots[p]);
 	if (took) {
 		/* A look that is under way does not speak for the new parts: another one behind it.
 		 */
@@ -186,6 +211,7 @@ void router_parts_leave(struct router *r, bool others)
 			drain(p);
 	}
 	router_tenants_each(r, stop_backlog);
+	router_stray_stop(r);
 }
 
 bool router_parts_serving(const struct router *r)

@@ -21,6 +21,7 @@ void router_conf_init(struct router_conf *conf)
 	    .input_max = (size_t)256 << 10,
 	    .store_timeout_ms = 2000,
 	    .linger_ms = 1000,
+	    .slot_tokens = 8192,
 	};
 }
 
@@ -71,7 +72,8 @@ struct router *router_start(struct loop *loop, struct bus *bus, struct catalog *
 	r->conf = *conf;
 	r->instance = xstrdup(conf->instance);
 	r->conf.instance = r->instance;
-	r->slots = SLOTS_UNKNOWN;
+	for (int p = 0; p < ROUTER_POOLS; p++)
+		r->slots[p] = SLOTS_UNKNOWN;
 	rng_seed(&r->rng, conf->seed);
 	router_stats_init(&r->stats, conf->metrics);
 	r->recent = recent_new(conf->recent_max);
@@ -86,6 +88,7 @@ struct router *router_start(struct loop *loop, struct bus *bus, struct catalog *
 		router_free(r);
 		return NULL;
 	}
+	members_count_into(r->members, conf->metrics);
 	bus_on_state(bus, bus_changed, r);
 	timer_set(loop, &r->tick, 1);
 	return r;

@@ -38,6 +38,7 @@ struct router_conf {
 	size_t input_max;      /* bytes of a task's input */
 	int store_timeout_ms;  /* for each acknowledgement */
 	int linger_ms;         /* a part that went elsewhere stays subscribed for so long */
+	int64_t slot_tokens;   /* estimated tokens that a place in a window stands for */
 	struct metrics *metrics;
 };
 

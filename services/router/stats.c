@@ -3,7 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const kinds[ROUTER_KINDS] = {"publish", "task", "cancel", "unknown"};
+static const char *const kinds[ROUTER_KINDS] = {"publish", "task",   "cancel", "release",
+						"redrive", "replay", "unknown"};
 static const char *const results[ROUTER_RESULTS] = {
     "accepted",     "duplicate",    "ephemeral",  "bad_request", "forbidden", "too_large",
     "unknown_type", "rate_limited", "overloaded", "unavailable", "conflict",  "not_found"};
@@ -23,10 +24,11 @@ static void commands_init(struct router_stats *s, struct metrics *m)
 
 static void limited_init(struct router_stats *s, struct metrics *m)
 {
-	static const char *const limits[3] = {"tasks_queued", "events_per_s", "bytes_per_s"};
+	static const char *const limits[4] = {"tasks_queued", "events_per_s", "bytes_per_s",
+					      "tokens_per_min"};
 	static const char *const modes[2] = {"enforce", "shadow"};
 	char labels[96];
-	for (int l = 0; l < 3; l++)
+	for (int l = 0; l < 4; l++)
 		for (int mode = 0; mode < 2; mode++) {
 			snprintf(labels, sizeof(labels), "limit=\"%s\",mode=\"%s\"", limits[l],
 				 modes[mode]);
@@ -36,10 +38,36 @@ static void limited_init(struct router_stats *s, struct metrics *m)
 		}
 }
 
+static void pools_init(struct router_stats *s, struct metrics *m)
+{
+	static const char *const pools[2] = {"pool=\"default\"", "pool=\"batch\""};
+	for (int p = 0; p < 2; p++) {
+		s->window[p] = metrics_gauge(
+		    m, "penstock_router_window_tasks", pools[p],
+		    "Tasks in the ready queue or running, of the tenants of owned partitions");
+		s->window_tokens[p] =
+		    metrics_gauge(m, "penstock_router_window_tokens", pools[p],
+				  "Tokens that these are estimated to need of their models");
+		s->backlog[p] =
+		    metrics_gauge(m, "penstock_router_backlog_tasks", pools[p],
+				  "Tasks in the tenants' backlogs, of owned partitions");
+		s->slots[p] =
+		    metrics_gauge(m, "penstock_router_worker_slots", pools[p],
+				  "Slots of the live workers, as the windows are sized by");
+	}
+}
+
 void router_stats_init(struct router_stats *s, struct metrics *m)
 {
 	commands_init(s, m);
 	limited_init(s, m);
+	for (int granted = 0; granted < 2; granted++)
+		s->leases[granted] =
+		    metrics_counter(m, "penstock_router_leases_total",
+				    granted ? "result=\"granted\"" : "result=\"refused\"",
+				    "Edges' questions for a share of a tenant's limits");
+	s->leased_events = metrics_counter(m, "penstock_router_leased_events_total", NULL,
+					   "Events that edges may let pass by themselves");
 	s->malformed =
 	    metrics_counter(m, "penstock_router_malformed_total", NULL,
 			    "Messages on the router's subjects that could not be decoded");
@@ -50,6 +78,9 @@ void router_stats_init(struct router_stats *s, struct metrics *m)
 	s->bad_tickets =
 	    metrics_counter(m, "penstock_router_bad_tickets_total", NULL,
 			    "Tickets in BACKLOG that could not be read and were dropped");
+	s->strays =
+	    metrics_counter(m, "penstock_router_stray_tickets_total", NULL,
+			    "Tickets moved from a subject of BACKLOG that was not their tenant's");
 	s->ticket_retries =
 	    metrics_counter(m, "penstock_router_ticket_retries_total", NULL,
 			    "Tickets sent again after their task was already in the log");
@@ -60,13 +91,7 @@ void router_stats_init(struct router_stats *s, struct metrics *m)
 	s->parts = metrics_gauge(m, "penstock_router_parts", NULL, "Partitions owned");
 	s->tenants = metrics_gauge(m, "penstock_router_tenants", NULL,
 				   "Tenants with limits or windows in memory");
-	s->window = metrics_gauge(
-	    m, "penstock_router_window_tasks", NULL,
-	    "Tasks in the ready queue or running, of the tenants of owned partitions");
-	s->backlog = metrics_gauge(m, "penstock_router_backlog_tasks", NULL,
-				   "Tasks in the tenants' backlogs, of owned partitions");
-	s->slots = metrics_gauge(m, "penstock_router_worker_slots", NULL,
-				 "Slots of the live workers, as the windows are sized by");
+	pools_init(s, m);
 	s->recents = metrics_gauge(m, "penstock_router_recent_entries", NULL,
 				   "Idempotency keys that are remembered");
 	s->publish = metrics_histogram(

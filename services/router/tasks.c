@@ -16,9 +16,10 @@
 #include "common/log.h"
 #include "services/router/impl.h"
 
-#define RETRY_MIN_US 200000
-#define RETRY_MAX_US 5000000
-#define RETRIES_MAX  16
+#define RETRY_MIN_US  200000
+#define RETRY_MAX_US  5000000
+#define RETRIES_MAX   16
+#define BYTES_A_TOKEN 4
 
 struct submit {
 	struct router_call call;
@@ -29,6 +30,8 @@ struct submit {
 	uint64_t digest;
 	char key[KEY_MAX + 1];
 	enum window_place place;
+	enum router_pool pool;
+	int64_t tokens;
 	bool ticket_back, event_back;
 	struct bus_ack ticket_ack, event_ack;
 	uint64_t offset; /* of task.accepted, once it is known to be ours */
@@ -79,8 +82,9 @@ static void accept(struct submit *s)
 
 static struct subject ticket_subject(const struct submit *s)
 {
-	return s->place == WINDOW_READY ? subject_task(POOL_DEFAULT, s->tenant)
-					: subject_wait(s->part, s->tenant);
+	const char *pool = router_pool_name(s->pool);
+	return s->place == WINDOW_READY ? subject_task(pool, s->tenant)
+					: subject_wait(s->part, s->tenant, pool);
 }
 
 static void send_ticket(struct submit *s, bus_ack_fn *fn)
@@ -91,8 +95,8 @@ static void send_ticket(struct submit *s, bus_ack_fn *fn)
 	    .msg_id = s->task, .expect_last_seq = -1, .timeout_ms = r->conf.store_timeout_ms};
 	struct router_tenant *t = router_tenant_find(r, s->tenant);
 	if (t) {
-		window_send(&t->window, s->place);
-		router_window_changed(r, t);
+		window_send(&t->queues[s->pool].window, s->place, s->tokens);
+		router_window_changed(r, &t->queues[s->pool]);
 	}
 	bus_store(r->bus, subject.text, &opts, s->ticket, s->ticket_len, fn, s);
 }
@@ -103,8 +107,9 @@ static void ticket_counted(struct submit *s, const struct bus_ack *ack)
 	struct router_tenant *t = router_tenant_find(r, s->tenant);
 	if (!t)
 		return;
-	window_sent(&t->window, s->place, ack->result == BUS_OK && !ack->duplicate);
-	router_window_changed(r, t);
+	struct router_queue *q = &t->queues[s->pool];
+	window_sent(&q->window, s->place, s->tokens, ack->result == BUS_OK && !ack->duplicate);
+	router_window_changed(r, q);
 }
 
 static void ticket_again(struct timer *timer, void *arg);
@@ -291,7 +296,8 @@ static void pack_ticket(struct submit *s, const Penstock__SubmitTask *t, unsigne
 	ticket.pipeline = t->pipeline;
 	ticket.version = version;
 	ticket.accepted = accepted;
-	ticket.pool = (char *)POOL_DEFAULT;
+	ticket.pool = (char *)router_pool_name(s->pool);
+	ticket.tokens = (uint64_t)s->tokens;
 	s->ticket_len = penstock__ticket__get_packed_size(&ticket);
 	s->ticket = xmalloc(s->ticket_len);
 	penstock__ticket__pack(&ticket, s->ticket);
@@ -343,27 +349,68 @@ static bool answered_from_recent(struct router *r, const Penstock__Command *cmd,
 	return true;
 }
 
-/* Where its ticket goes; false: nowhere, and the client was told so. */
-static bool find_place(struct router *r, struct router_tenant *t, const struct tenant *tenant,
-		       const char *reply, enum window_place *place)
+static bool has_place(struct router *r, struct router_queue *q, const struct tenant *tenant,
+		      enum window_place *place, struct admit_refusal *why)
 {
-	*place =
-	    window_place(&t->window, router_window_size(r, t, tenant), tenant->limits.tasks_queued);
+	const struct router_queue *queues = q->tenant->queues;
+	int64_t queued = window_queued(&queues[ROUTER_INTERACTIVE].window) +
+			 window_queued(&queues[ROUTER_BATCH].window);
+	int64_t elsewhere = queued - window_queued(&q->window);
+	*place = window_place(&q->window, router_window_size(r, q, tenant),
+			      tenant->limits.tasks_queued - elsewhere);
 	if (*place != WINDOW_FULL)
 		return true;
 	metric_add(r->stats.limited[0][tenant->limits.mode], 1);
 	*place = WINDOW_BACKLOG;
 	if (tenant->limits.mode == LIMIT_SHADOW)
 		return true;
-	struct admit_refusal why =
-	    admit_refuse_later("rate_limited", "too many tasks are waiting",
-			       ROUTER_OVERLOAD_RETRY_MS, "tenant.tasks_queued");
-	router_refuse(r, ROUTER_TASK, reply, &why);
+	*why = admit_refuse_later("rate_limited", "too many tasks are waiting",
+				  (uint32_t)window_retry_ms(&q->window), "tenant.tasks_queued");
 	return false;
 }
 
+static bool has_tokens(struct router *r, struct router_queue *q, const struct tenant *tenant,
+		       int64_t tokens, struct admit_refusal *why)
+{
+	struct admit_result res;
+	bool ok = admit_tokens(&tenant->limits, &q->tenant->limits, tokens,
+			       loop_now_us(r->loop) * 1000, &res);
+	if (res.limited != ADMIT_LIMIT_NONE)
+		metric_add(r->stats.limited[res.limited][tenant->limits.mode], 1);
+	*why = res.refusal;
+	return ok;
+}
+
+bool router_find_place(struct router *r, struct router_queue *q, const struct tenant *tenant,
+		       int64_t tokens, enum router_kind kind, const char *reply,
+		       enum window_place *place)
+{
+	struct admit_refusal why;
+	if (has_place(r, q, tenant, place, &why) && has_tokens(r, q, tenant, tokens, &why))
+		return true;
+	router_refuse(r, kind, reply, &why);
+	return false;
+}
+
+/* Who has it run at a lower priority does not wait for it; without one the pipeline says. */
+enum router_pool router_task_pool(int64_t priority, const struct pipeline *pipeline)
+{
+	bool batch = priority < 0 || (priority == 0 && pipeline && pipeline->batch);
+	return batch ? ROUTER_BATCH : ROUTER_INTERACTIVE;
+}
+
+int64_t router_task_tokens(size_t input_len, const struct pipeline *pipeline)
+{
+	if (!pipeline)
+		return 0;
+	int64_t input = (int64_t)(input_len / BYTES_A_TOKEN);
+	int64_t tokens = pipeline->answer_tokens + input * pipeline->model_calls;
+	return tokens < WINDOW_TOKENS_MAX ? tokens : WINDOW_TOKENS_MAX;
+}
+
 void router_task_submit(struct router *r, const Penstock__Command *cmd, struct router_tenant *t,
-			const struct tenant *tenant, unsigned version, const char *reply)
+			const struct tenant *tenant, const struct pipeline *pipeline,
+			const char *reply)
 {
 	const char *key = cmd->task->key;
 	struct id random;
@@ -374,9 +421,11 @@ void router_task_submit(struct router *r, const Penstock__Command *cmd, struct r
 	struct id task = id_derive(cmd->tenant, "task", key);
 	struct id event = id_derive(cmd->tenant, "accepted", task.text);
 	uint64_t digest = submit_digest(cmd->task);
+	enum router_pool pool = router_task_pool(cmd->task->priority, pipeline);
+	int64_t tokens = router_task_tokens(cmd->task->input.len, pipeline);
 	enum window_place place;
 	if (answered_from_recent(r, cmd, &task, &event, digest, reply) ||
-	    !find_place(r, t, tenant, reply, &place))
+	    !router_find_place(r, &t->queues[pool], tenant, tokens, ROUTER_TASK, reply, &place))
 		return;
 	struct submit *s =
 	    (struct submit *)router_call_new(r, ROUTER_TASK, sizeof(*s), reply, cmd->id);
@@ -387,7 +436,9 @@ void router_task_submit(struct router *r, const Penstock__Command *cmd, struct r
 	s->event = event;
 	s->digest = digest;
 	s->place = place;
-	store_both(s, cmd, version);
+	s->pool = pool;
+	s->tokens = tokens;
+	store_both(s, cmd, pipeline->version);
 }
 
 void router_task_close(struct router_call *call)

@@ -55,8 +55,13 @@ struct router_tenant *router_tenant_get(struct router *r, const char *name)
 		strcpy(t->name, name);
 		t->router = r;
 		t->part = part_of(name, r->conf.parts);
-		/* The streams had nothing of a tenant that the last look did not bring up. */
-		t->window.known = r->parts[t->part].counted;
+		for (int p = 0; p < ROUTER_POOLS; p++) {
+			t->queues[p].tenant = t;
+			t->queues[p].pool = (enum router_pool)p;
+			/* The streams had nothing of a tenant that the last look did not bring up.
+			 */
+			t->queues[p].window.known = r->parts[t->part].counted;
+		}
 		link_tenant(r, t);
 		r->tenants.count++;
 	}
@@ -71,25 +76,29 @@ void router_tenants_each(struct router *r, void (*fn)(struct router *r, struct r
 			fn(r, t);
 }
 
-static void undirty(struct router *r, struct router_tenant *t)
+static void undirty(struct router *r, struct router_queue *q)
 {
-	struct router_tenant **at = &r->dirty;
-	while (*at && *at != t)
+	struct router_queue **at = &r->dirty;
+	while (*at && *at != q)
 		at = &(*at)->dirty_next;
 	if (*at)
-		*at = t->dirty_next;
-	t->dirty = false;
+		*at = q->dirty_next;
+	q->dirty = false;
 }
 
 static void drop(struct router *r, struct router_tenant **at)
 {
 	struct router_tenant *t = *at;
 	*at = t->next;
-	if (t->dirty)
-		undirty(r, t);
-	router_backlog_stop(t);
-	r->active_weight -= t->counted_weight;
+	for (int p = 0; p < ROUTER_POOLS; p++) {
+		struct router_queue *q = &t->queues[p];
+		if (q->dirty)
+			undirty(r, q);
+		router_backlog_stop(q);
+		r->active_weight[p] -= q->counted_weight;
+	}
 	r->tenants.count--;
+	free(t->share);
 	free(t);
 }
 
@@ -111,8 +120,11 @@ static void drop_if(struct router *r,
 static bool idle(struct router *r, struct router_tenant *t, int64_t now_us)
 {
 	(void)r;
-	return now_us - t->used_us > IDLE_US && !window_busy(&t->window) && !t->backlog &&
-	       t->limits.events.tat_ns < now_us * 1000 && t->limits.bytes.tat_ns < now_us * 1000;
+	for (int p = 0; p < ROUTER_POOLS; p++)
+		if (window_busy(&t->queues[p].window) || t->queues[p].backlog)
+			return false;
+	return now_us - t->used_us > IDLE_US && t->limits.events.tat_ns < now_us * 1000 &&
+	       t->limits.bytes.tat_ns < now_us * 1000 && t->limits.tokens.tat_ns < now_us * 1000;
 }
 
 void router_tenants_sweep(struct router *r)

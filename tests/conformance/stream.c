@@ -221,7 +221,7 @@ END_TEST
 START_TEST(empty_and_binary_data)
 {
 	struct bus_store_opts opts = {.expect_last_seq = -1, .timeout_ms = 5000};
-	struct note ack = {0}, note = {0};
+	struct note ack = {0}, note;
 	char all[256];
 
 	for (int i = 0; i < 256; i++)

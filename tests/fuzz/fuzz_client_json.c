@@ -86,7 +86,7 @@ static void frame(const struct strbuf *b)
 
 static void answer(const struct client_msg *m, const struct client_error *why)
 {
-	struct strbuf b = {0};
+	struct frame_buf b = {.encoding = ENCODING_JSON};
 
 	if (why) {
 		must(why->code && *why->message);
@@ -95,8 +95,8 @@ static void answer(const struct client_msg *m, const struct client_error *why)
 	} else {
 		frames_pong(&b, m->id);
 	}
-	frame(&b);
-	strbuf_done(&b);
+	frame(&b.b);
+	strbuf_done(&b.b);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

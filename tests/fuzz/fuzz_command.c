@@ -1,5 +1,5 @@
-/* Bytes on pen.cmd.<part>: through the router's real way of decoding, admitting and acting, on a
- * broker in memory.
+/* Bytes on pen.cmd.<part>, pen.ctl.end.<part> and pen.lease.events.<part>: through the router's
+ * real way of decoding, admitting and acting, on a broker in memory.
  *
  * One router lives for many inputs; after each one everything it started is run to its end, so that
  * one input's state is there for the next as it would be in a process. */
@@ -102,6 +102,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	router_command(router, acme_part, "_INBOX.fuzz", data, size);
 	run(1000);
 	router_end_message(router, data, size);
+	run(1000);
+	router_lease(router, acme_part, "_INBOX.fuzz", data, size);
 	run(1000);
 	assert(router_inflight(router) == 0);
 	return 0;

@@ -17,7 +17,7 @@ static void use(const Penstock__Ticket *t)
 		return;
 	task_channel(t->task, channel);
 	struct subject task = subject_task(t->pool, t->tenant);
-	struct subject wait = subject_wait(part_of(t->tenant, 16), t->tenant);
+	struct subject wait = subject_wait(part_of(t->tenant, 16), t->tenant, t->pool);
 	assert(name_valid_channel(channel));
 	assert(strlen(task.text) < SUBJECT_MAX && strlen(wait.text) < SUBJECT_MAX);
 }

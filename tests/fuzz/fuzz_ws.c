@@ -1,5 +1,7 @@
-/* Any bytes from a socket: the same events whatever pieces they come in, and never more kept than a
- * message. The first byte seeds the pieces; the rest is what the client sends. */
+/* Any bytes from a socket: the same events whatever pieces they come in, never more kept than a
+ * message, never more unpacked. And what is packed here, unpacks there. The first byte seeds the
+ * pieces, and says whether the connection is binary and whether it is compressed; the rest is what
+ * the client sends. */
 /* links: services/edge */
 #include <stdint.h>
 #include <stdlib.h>
@@ -12,6 +14,9 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 #define MAX 4096
+
+static struct deflater deflater = {.level = 1}, own = {.level = 1};
+static struct inbox_rules rules;
 
 static void must(bool ok)
 {
@@ -33,8 +38,10 @@ static void judge(const struct inbox_event *e)
 	uint32_t state = 0;
 
 	switch (e->kind) {
-	case INBOX_TEXT:
-		must(e->len <= MAX && ws_utf8(&state, e->data, e->len) && state == 0);
+	case INBOX_MESSAGE:
+		must(e->len <= MAX);
+		if (rules.opcode == WS_TEXT)
+			must(ws_utf8(&state, e->data, e->len) && state == 0);
 		break;
 	case INBOX_PING:
 	case INBOX_PONG:
@@ -64,7 +71,7 @@ static void feed(const uint8_t *data, size_t len, struct rng *rng, struct strbuf
 		n = n > len - at ? len - at : n;
 		piece = xmemdup(data + at, n);
 		inbox_start(&in, &cur, piece, n);
-		while (!over && inbox_next(&in, &cur, MAX, &e)) {
+		while (!over && inbox_next(&in, &cur, &rules, &e)) {
 			judge(&e);
 			note(log, &e);
 			over = e.kind == INBOX_BAD || e.kind == INBOX_CLOSE;
@@ -72,6 +79,7 @@ static void feed(const uint8_t *data, size_t len, struct rng *rng, struct strbuf
 		if (!over) {
 			inbox_end(&in, &cur);
 			must(in.rest.len < MAX + WS_HEADER_MAX && in.message.len <= MAX);
+			must(deflater.message.len <= MAX + 1);
 		}
 		free(piece);
 		at += n;
@@ -93,6 +101,22 @@ static void header(const uint8_t *data, size_t len)
 	must(ws_parse(data, f.header_len, true, false, MAX, &g) == WS_OK && g.len == f.len);
 }
 
+static void round_trip(const uint8_t *data, size_t len)
+{
+	uint8_t *out = xmalloc(len + 64);
+	size_t n = deflater_pack(&own, data, len, out, len + 64);
+	struct slice back;
+
+	must(n > 0);
+	must(deflater_unpack(&own, out, n, len, &back) == UNPACKED);
+	must(back.len == len && !memcmp(back.p, data, len));
+	if (len)
+		must(deflater_unpack(&own, out, n, len - 1, &back) == UNPACKED_LONG);
+	/* Without room for all of it, nothing is claimed. */
+	must(deflater_pack(&own, data, len, out, n + 3) == 0);
+	free(out);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct strbuf whole = {0}, pieces = {0};
@@ -101,6 +125,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (!len)
 		return 0;
 	rng_seed(&rng, data[0]);
+	rules = (struct inbox_rules){.max = MAX,
+				     .opcode = data[0] & 0x40 ? WS_BINARY : WS_TEXT,
+				     .deflater = data[0] & 0x80 ? &deflater : NULL};
+	round_trip(data + 1, len - 1);
 	header(data + 1, len - 1);
 	feed(data + 1, len - 1, NULL, &whole);
 	feed(data + 1, len - 1, &rng, &pieces);

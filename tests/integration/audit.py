@@ -11,12 +11,19 @@ ENDS = {"task.completed": "completed", "task.failed": "failed", "task.cancelled"
 
 def rows(stack, sql, *args):
     conn = psycopg2.connect(stack.pg_dsn)
+    conn.autocommit = True
     try:
         with conn.cursor() as cur:
             cur.execute(sql, args)
             return cur.fetchall()
     finally:
         conn.close()
+
+
+def execute(stack, sql, *args):
+    with psycopg2.connect(stack.pg_dsn) as conn, conn.cursor() as cur:
+        cur.execute(sql, args)
+    conn.close()
 
 
 def channel_rows(stack, tenant, channel):

@@ -21,22 +21,31 @@ class Refused(Exception):
 
 
 class Client:
-    def __init__(self, url, token=None):
+    protocol, compression = "penstock.v1.json", "deflate"  # what a browser would offer
+
+    def __init__(self, url, token=None, resume=None):
+        self.first_resume = resume
         self.url, self.token = url.replace("http://", "ws://") + "/v1/ws", token
         self.frames, self.closed, self.close_code = [], False, None
         self._ids = itertools.count(1)
         self._news = asyncio.Condition()
 
-    async def open(self, headers=None, query="", subprotocols=("penstock.v1.json",)):
+    async def open(self, headers=None, query="", subprotocols=None):
         """Connects the socket only."""
+        subprotocols = subprotocols or [self.protocol]
         self.ws = await websockets.connect(self.url + query, extra_headers=headers or {}, subprotocols=subprotocols,
-                                           max_size=None, open_timeout=TIMEOUT, ping_interval=None)
+                                           max_size=None, open_timeout=TIMEOUT, ping_interval=None,
+                                           compression=self.compression)
         self._reader = asyncio.create_task(self._read())
         return self
 
     async def __aenter__(self):
-        """Connected and greeted, with the token in the header."""
-        await self.open({"Authorization": f"Bearer {self.token}"})
+        """Connected and greeted: with the token in the header, or with another session's resume token."""
+        if self.first_resume:
+            await self.open()
+            await self.send(op="connect", resume=self.first_resume)
+        else:
+            await self.open({"Authorization": f"Bearer {self.token}"})
         self.connected = await self.wait(lambda f: f["op"] == "connected")
         return self
 
@@ -44,10 +53,13 @@ class Client:
         await self.ws.close()
         self._reader.cancel()
 
+    def parse(self, message):
+        return json.loads(message)
+
     async def _read(self):
         try:
             async for text in self.ws:
-                frame = json.loads(text)
+                frame = self.parse(text)
                 async with self._news:
                     self.frames.append(frame)
                     self._news.notify_all()
@@ -80,6 +92,16 @@ class Client:
     async def wait_close(self, timeout=TIMEOUT):
         await asyncio.wait_for(asyncio.shield(self._reader), timeout)
         return self.close_code
+
+    @property
+    def resume(self):
+        """The newest resume token."""
+        return next((f["resume"] for f in reversed(self.frames) if f["op"] in ("connected", "resume")), None)
+
+    async def lose(self):
+        """As if the network were gone: no close frame."""
+        self.ws.transport.abort()
+        await asyncio.shield(self._reader)
 
     async def send(self, **frame):
         await self.ws.send(json.dumps(frame))

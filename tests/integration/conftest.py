@@ -172,3 +172,16 @@ def penstock(stack):
             assert done.returncode == 0, f"penstock {args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return json.loads(done.stdout) if ok and parse else done
     return run
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, skipped where there is none."""
+    from runtimes import Browser, Missing
+
+    try:
+        browser = Browser()
+    except Missing as e:
+        pytest.skip(str(e))
+    yield browser
+    browser.close()

@@ -12,6 +12,7 @@ class Nats:
     def __init__(self, url, timeout=10):
         parts = urllib.parse.urlsplit(url)
         self.sock = socket.create_connection((parts.hostname, parts.port), timeout)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.file = self.sock.makefile("rb")
         self.sids = 0
         assert self.file.readline().startswith(b"INFO ")
@@ -39,15 +40,18 @@ class Nats:
             elif line.startswith((b"MSG ", b"HMSG ")):
                 self.file.read(int(line.split()[-1]) + 2)
 
-    def publish(self, subject, data=b"", reply=""):
-        self._send(f"PUB {subject} {reply + ' ' if reply else ''}{len(data)}\r\n".encode() + data + b"\r\n")
+    def publish(self, subject, data=b"", reply="", head=b""):
+        """head: the whole block of headers."""
+        sizes = f"{len(head)} {len(head) + len(data)}" if head else len(data)
+        self._send(f"{'HPUB' if head else 'PUB'} {subject} {reply + ' ' if reply else ''}{sizes}\r\n".encode()
+                   + head + data + b"\r\n")
 
-    def request(self, subject, data=b""):
+    def request(self, subject, data=b"", head=b""):
         """The answer's bytes; None if nobody listens there."""
         self.sids += 1
         inbox = f"_INBOX.tests.{id(self)}.{self.sids}"
         self._send(f"SUB {inbox} {self.sids}\r\n".encode())
-        self.publish(subject, data, inbox)
+        self.publish(subject, data, inbox, head)
         line = self._until(lambda l: l.startswith((b"MSG " + inbox.encode(), b"HMSG " + inbox.encode())))
         words = line.split()
         body = self.file.read(int(words[-1]) + 2)[:-2]

@@ -221,9 +221,8 @@ async def test_garbage_in_the_configuration(stack, tenant):
                     "pipeline.noop.1", "model.quick", "nonsense", "tenant.", "pipeline.x.notanumber"):
             for doc in bad:
                 nats.publish(f"$KV.pen_config.{key}", doc)
-        # An object here would be a member: whoever may write into this bucket may be a router.
         for key in ("edge.x", "router.x", "nonsense", "worker.y.z"):
-            for doc in bad[:4]:
+            for doc in [*bad, b'{"service":"router","id":"y"}', b'{"service":"edge","id":"x.y"}']:
                 nats.publish(f"$KV.pen_members.{key}", doc)
         nats.ping()
     async with Client(stack.url("edge-2"), tenant.key) as c:

@@ -29,7 +29,7 @@ async def test_event_key_twice_and_with_another_payload(stack, tenant):
         assert refused.value.code == "conflict"
         status, _, problem = tenant.http("POST", "/v1/events", {"channel": "room.1", "type": "chat.message",
                                                                "key": "k1", "data": {"n": 3}})
-        assert status == 409 and problem["code"] == "conflict"
+        assert status == 422 and problem["code"] == "conflict"
 
         await c.publish("room.1", {"fence": 1})
         await c.wait(lambda f: f["op"] == "event" and f["data"] == {"fence": 1})
@@ -83,7 +83,7 @@ async def test_task_key(stack, tenant):
             with pytest.raises(Refused) as refused:
                 await a.task(key="t1", **more)
             assert refused.value.code == "conflict"
-        assert tenant.http("POST", "/v1/tasks", {"pipeline": "noop", "key": "t1", "input": 5})[0] == 409
+        assert tenant.http("POST", "/v1/tasks", {"pipeline": "noop", "key": "t1", "input": 5})[0] == 422
     audit.check_task(stack, tenant.id, task, STAGES)
 
 

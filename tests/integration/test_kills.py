@@ -1,5 +1,6 @@
 """DESIGN 8: what is killed, and what users see of it. Each test has clients that go on all the time, and in the end
 everything that was acknowledged is in PostgreSQL exactly once and in order."""
+import os
 import signal
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 import audit
 from client import Client, Refused
 from conftest import PIPELINES, Tenant, end_stack, make_stack, provision
+from receiver import Receiver, make, state
 from stack import http, wait_for
 from traffic import Traffic
 
@@ -43,6 +45,15 @@ async def test_worker_killed_in_a_stage(stack, tenant):
         await c.wait(lambda f: f["op"] == "delta" and f["task"] == task)
         first = c.events(channel, "task.started")[0]["data"]
         stack.kill(first["worker"])
+        # Who comes now gets the answer that is being made, and nothing of what the dead one said.
+        await c.wait(lambda f: f["op"] == "delta" and f["task"] == task and f["attempt"] == 2 and f["index"] >= 2)
+        async with Client(stack.edge_url, tenant.key) as late:
+            await late.subscribe(channel)
+            end = await late.wait_end(task)
+            assert [(f["op"], f["attempt"]) for f in late.frames if f["op"] in ("delta", "reset")][:2] == [("reset", 2), ("delta", 2)]
+            text = [(d["attempt"], d["index"]) for d in late.deltas(task, "talk")]
+            assert text == [(2, i) for i in range(len(text))]
+            assert "".join(d["data"] for d in late.deltas(task, "talk")) == end["data"]["output"]["text"]
         end = await c.wait_end(task)
         assert end["type"] == "task.completed", end
         runs = [f["data"] for f in c.events(channel, "task.started")]
@@ -56,6 +67,36 @@ async def test_worker_killed_in_a_stage(stack, tenant):
         assert [d["index"] for d in again] == sorted({d["index"] for d in again})
         assert "".join(d["data"] for d in again) == end["data"]["output"]["text"]
         assert c.frames.index(reset[0]) < c.frames.index(again[0])
+    audit.check_task(stack, tenant.id, task, [s["id"] for s in PIPELINES["slow"]])
+
+
+def metric(stack, name, what):
+    text = http("GET", stack.url(f"admin-{name}") + "/metrics")[2]
+    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(what))
+
+
+async def test_worker_that_comes_back_too_late(stack, tenant):
+    """Frozen in a stage until another has taken over and ended the task; what it then writes is refused by the
+    stream, and nothing is there twice."""
+    async with Client(stack.edge_url, tenant.key) as c:
+        task = (await c.task("slow", DOCUMENT, "late"))["task"]
+        channel = f"task.{task}"
+        await c.wait(lambda f: f["op"] == "delta" and f["task"] == task)
+        worker = c.events(channel, "task.started")[0]["data"]["worker"]
+        lost = ("penstock_worker_writes_fenced_total", 'penstock_worker_tasks_total{result="ended_elsewhere"}')
+        before = sum(metric(stack, worker, what) for what in lost)
+        os.kill(stack.pid(worker), signal.SIGSTOP)
+        try:
+            end = await c.wait_end(task)
+        finally:
+            os.kill(stack.pid(worker), signal.SIGCONT)
+        assert end["type"] == "task.completed", end
+        assert [f["data"]["worker"] == worker for f in c.events(channel, "task.started")] == [True, False]
+        wait_for("the late write to be refused, or the heartbeat to say that it would be",
+                 lambda: sum(metric(stack, worker, what) for what in lost) > before)
+        # What it streamed late belongs to a lower attempt, and the log is as the other one left it.
+        again = [d for d in c.deltas(task, "talk") if d["attempt"] == 2]
+        assert "".join(d["data"] for d in again) == end["data"]["output"]["text"]
     audit.check_task(stack, tenant.id, task, [s["id"] for s in PIPELINES["slow"]])
 
 
@@ -177,3 +218,48 @@ def test_tenant_made_after_a_restart_of_everything(stack):
     status, _, _ = wait_for("its first event", lambda: fresh.http(
         "POST", "/v1/events", {"channel": "room.1", "type": "chat.message", "data": 1}))
     assert status == 202
+
+
+async def test_everybody_killed_in_a_webhook(stack, tenant):
+    """The requests were made and nobody heard the answers: all of them are delivered once more, and then no more."""
+    receiver = Receiver()
+    try:
+        receiver.hold.clear()
+        hook = make(stack, tenant, receiver, "/hang", concurrent=2)
+        async with Client(stack.edge_url, tenant.key) as c:
+            acked = [await c.publish("room.1", {"n": i}) for i in range(6)]
+        wait_for("requests", lambda: len(receiver.of("/hang")) >= 2)
+        for name in ("store-1", "worker-1", "worker-2"):
+            stack.kill(name)
+        receiver.hold.set()
+        for name in ("store-1", "worker-1", "worker-2"):
+            stack.start_one(name)
+        wait_for("all of it", lambda: state(stack, tenant, hook)["delivered"] == 6, 60)
+        assert {r["id"] for r in receiver.of("/hang")} == {a["event_id"] for a in acked}
+        doc = state(stack, tenant, hook)
+        assert doc["queued"] == 0 and doc["failures"] == 0, "what nobody heard of is no attempt"
+    finally:
+        receiver.close()
+
+
+def test_store_killed_while_schedules_fire(stack, tenant):
+    """Killed between asking and noting, at whatever point: each due time is one task, and none is left out."""
+    n = 40
+    for i in range(n):
+        stack.control().put(f"/tenants/{tenant.id}/schedules/s{i}", {"cron": "0 0 1 1 *", "pipeline": "noop"})
+
+    def fired():
+        return audit.rows(stack, "SELECT count(*) FROM control.schedules WHERE tenant = %s AND runs > 0", tenant.id)[0][0]
+    store = "store-1"
+    stack.kill(store)
+    audit.execute(stack, "UPDATE control.schedules SET next_at = date_trunc('second', now()), doc = (doc::jsonb ||"
+                  " '{\"missed\": \"run_once\"}')::json WHERE tenant = %s", tenant.id)
+    for least in (1, n // 2, n):
+        stack.start_one(store)
+        wait_for(f"{least} schedules", lambda: fired() >= least, 60, 0.02)
+        if least < n:
+            stack.kill(store)
+    wait_for("their tasks", lambda: audit.rows(
+        stack, "SELECT count(*), count(DISTINCT task) FROM tasks WHERE tenant = %s AND state = 'completed'",
+        tenant.id) == [(n, n)], 60)
+    assert audit.rows(stack, "SELECT count(*) FROM events WHERE tenant = %s AND type = 'task.accepted'", tenant.id) == [(n,)]

@@ -164,3 +164,12 @@ def test_stack_only_signals_what_it_started(private):
         stack.start_one("edge-1")
         stack.kill("edge-1")
         stack.is_ready("edge-1")
+
+
+def test_stack_knows_that_what_ended_at_once_ended(private):
+    """So fast that there was nothing left to look at when it was noted."""
+    stack = private(start=False)
+    with subprocess.Popen(["true"]) as over:
+        pass
+    stack.state["procs"]["edge-1"] = {"pid": over.pid, "start": None}
+    assert stack.pid("edge-1") is None

@@ -1,7 +1,9 @@
 """Bounds and what is said at them: of a connection, of a tenant, of a model target, of time."""
 import asyncio
 import datetime
+import os
 import secrets
+import signal
 import time
 
 import pytest
@@ -54,12 +56,21 @@ async def test_subscriptions_of_a_connection(stack, tenant):
 async def test_commands_in_flight(narrow):
     """More than four at once without an answer: refused at once, and the others are answered."""
     t = Tenant(narrow)
+    routers = [narrow.pid(name) for name in narrow.names() if name.startswith("router-")]
     async with Client(narrow.edge_url, t.key) as c:
-        answers = await asyncio.gather(*[c.publish("room.1", {"n": i}, key=f"k{i}") for i in range(60)],
-                                       return_exceptions=True)
+        for pid in routers:  # so that nothing is answered before all is sent
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            calls = [asyncio.ensure_future(c.publish("room.1", {"n": i}, key=f"k{i}")) for i in range(60)]
+            while sum(call.done() for call in calls) < 56:
+                await asyncio.sleep(0.01)
+        finally:
+            for pid in routers:
+                os.kill(pid, signal.SIGCONT)
+        answers = await asyncio.gather(*calls, return_exceptions=True)
         good = [a for a in answers if isinstance(a, dict)]
         bad = [a for a in answers if not isinstance(a, dict)]
-        assert len(good) >= 4 and bad
+        assert len(good) == 4 and len(bad) == 56
         for refused in bad:
             assert refused.code == "overloaded" and refused.frame["temporary"], refused.frame
             assert refused.frame["retry_after_ms"] > 0
@@ -257,3 +268,24 @@ async def test_one_model_down_does_not_hold_up_another(stack, tenant, model):
         task = (await c.task("quick", {"document": "One. Two."}, "good"))["task"]
         assert (await c.wait_end(task))["type"] == "task.completed"
         assert time.monotonic() - start < 3
+
+
+async def test_tokens_a_minute(stack):
+    """What a minute has passes at once; the next task says when there is room again, and another tenant goes on."""
+    stack.control().pipeline("thousand", [chat("talk", "quick", max_tokens=1000)])
+    t, other = Tenant(stack, {"tokens_per_min": 3600}), Tenant(stack)
+    async with Client(stack.edge_url, t.key) as c, Client(stack.edge_url, other.key) as d:
+        tasks = []
+        with pytest.raises(Refused) as refused:
+            while len(tasks) < 60:  # a token in 16 ms
+                tasks.append((await c.task("thousand", "Text.", f"k{len(tasks)}"))["task"])
+        frame = refused.value.frame
+        assert frame["code"] == "rate_limited" and frame["scope"] == "tenant" and frame["temporary"], frame
+        assert frame["details"]["limit"] == "tenant.tokens_per_min" and 0 < frame["retry_after_ms"] <= 60000, frame
+        assert len(tasks) >= 3
+        await c.task("noop", {}, "no-model")  # takes no tokens
+        tasks_of_other = [(await d.task("thousand", "Text.", f"k{i}"))["task"] for i in range(4)]
+        for task in tasks:
+            assert (await c.wait_end(task))["type"] == "task.completed"
+        for task in tasks_of_other:
+            assert (await d.wait_end(task))["type"] == "task.completed"

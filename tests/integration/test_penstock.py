@@ -61,6 +61,7 @@ async def test_trace_of_a_session(stack, tenant, penstock):
     assert doc["events"][-1]["type"] == "task.completed"
     text = penstock("trace", session, parse=False).stdout
     assert all(e["event_id"] in text for e in doc["events"]) and answer["event_id"] in text
+    assert f"task     {task}  noop version 1  completed\n" in text
 
 
 def test_subscribe_prints_what_was_and_what_comes(stack, tenant, penstock):

@@ -1,5 +1,6 @@
 """Starting, being asked, and ending: settings, admin ports, a start from the bucket alone, and SIGTERM."""
 import re
+import shutil
 import signal
 import subprocess
 
@@ -8,7 +9,7 @@ import pytest
 import audit
 from client import Client
 from conftest import BIN, PIPELINES, SUSPECT, Tenant
-from stack import SERVICES, START_S, http, wait_for
+from stack import SERVICES, START_S, Stack, http, wait_for
 from traffic import Traffic
 
 BINARIES = {kind: binary for kind, (binary, _) in SERVICES.items()}
@@ -22,6 +23,27 @@ def start(kind, env=None, args=()):
     """Runs to its end."""
     return subprocess.run([str(BIN / BINARIES[kind]), *args], env={"PATH": "/usr/bin", **NEEDED.get(kind, {}), **(env or {})},
                           capture_output=True, text=True, timeout=20)
+
+
+# --- the local stack ------------------------------------------------------------------------
+
+def test_a_folder_that_was_deleted_and_made_anew(tmp_path):
+    """rm -rf of a checkout and a new one at the same place: what PostgreSQL kept outside of it, where its user may
+    not enter the folder, is not taken for the new stack's, whose password it does not know."""
+    tmp_path.chmod(0o700)
+    made = []
+    for _ in range(2):
+        stack = Stack(tmp_path / "run", bin=BIN, die=True, fsync=False)
+        try:
+            stack.start_one("postgres")
+            stack.wait_ready("postgres")
+            assert audit.rows(stack, "SELECT 1") == [(1,)]
+        finally:
+            stack.kill("postgres")
+            made.append((tmp_path / "run" / "pg").resolve())
+            shutil.rmtree(tmp_path / "run")
+    for data in made:
+        shutil.rmtree(data, ignore_errors=True)
 
 
 # --- settings -------------------------------------------------------------------------------
@@ -42,7 +64,7 @@ def test_settings_that_are_wrong(kind):
     for name, value in ((prefix + "NO_SUCH_THING", "1"), ("PENSTOCK_PARTS", "0"), ("PENSTOCK_PARTS", "many"),
                         ("PENSTOCK_PARTS", ""), ("PENSTOCK_PARTS", "16x"), ("PENSTOCK_ADMIN_PORT", "65536"),
                         ("PENSTOCK_ADMIN_PORT", "-1"), ("PENSTOCK_STREAM_REPLICAS", "99999999999999999999"),
-                        ("PENSTOCK_LOG_LEVEL", "loud")):
+                        ("PENSTOCK_LOG_LEVEL", "loud"), ("PENSTOCK_INSTANCE", "a b"), ("PENSTOCK_INSTANCE", "a:b")):
         done = start(kind, {name: value})
         assert done.returncode == 2 and name in done.stderr, (name, value, done)
     done = start(kind, args=["--no-such-thing"])
@@ -56,6 +78,17 @@ def test_settings_that_are_missing(kind, name):
     done = subprocess.run([str(BIN / BINARIES[kind])], env={"PATH": "/usr/bin", **env}, capture_output=True, text=True,
                           timeout=20)
     assert done.returncode == 2 and name in done.stderr
+
+
+@pytest.mark.parametrize("kind", BINARIES)
+@pytest.mark.parametrize("name, value", [("PENSTOCK_NATS_URL", ""), ("PENSTOCK_NATS_URL", "rubbish:// x"),
+                                         ("PENSTOCK_ADMIN_ADDR", "nowhere")])
+def test_settings_that_are_seen_to_be_wrong_later(kind, name, value):
+    """Whatever keeps a service from starting ends it with 2, and the log says what it was."""
+    done = start(kind, {SERVICES[kind][1] + "PORT": "0", name: value} if kind in ("edge", "control") else {name: value})
+    assert done.returncode == 2, done
+    said = [line for line in done.stderr.splitlines() if '"level":"error"' in line]
+    assert said and any(word in said[0] for word in ("NATS URL", "admin port")), done.stderr
 
 
 def test_a_secret_is_not_shown():
@@ -204,6 +237,7 @@ def test_sigterm_while_the_servers_are_gone(private):
 
 
 def test_a_port_that_is_taken(stack):
-    for kind, name in (("edge", "PENSTOCK_EDGE_PORT"), ("control", "PENSTOCK_CONTROL_PORT"), ("router", "PENSTOCK_ADMIN_PORT")):
+    for kind, name in (("edge", "PENSTOCK_EDGE_PORT"), ("control", "PENSTOCK_CONTROL_PORT"), ("router", "PENSTOCK_ADMIN_PORT"),
+                       ("worker", "PENSTOCK_ADMIN_PORT"), ("store", "PENSTOCK_ADMIN_PORT")):
         done = start(kind, {name: str(stack.port("modelsim"))})
-        assert done.returncode == 1 and str(stack.port("modelsim")) in done.stderr, done
+        assert done.returncode == 2 and str(stack.port("modelsim")) in done.stderr, done

@@ -1,8 +1,8 @@
 """Clients that do not give up: publishers, tasks and a subscriber, in a thread of their own while the test kills.
 
 Each publisher has a channel, sends one event after the other and repeats it under its key until it is acknowledged, on
-whatever edge there is. The subscriber comes back at the offset where it was. In the end verify() asks both the
-subscriber and PostgreSQL for all that was acknowledged.
+whatever edge there is. The subscriber resumes its session and comes back at the offset where it was. In the end
+verify() asks both the subscriber and PostgreSQL for all that was acknowledged.
 """
 import asyncio
 import threading
@@ -27,7 +27,7 @@ class Traffic:
         self.acked = {c: [] for c in self.channels}  # [(data, accepted)]
         self.tasks = {f"k{i}": [] for i in range(taskers)}
         self.seen = {c: {} for c in self.channels}   # event id → frame
-        self.refused, self.lost, self.wrong = [], 0, []
+        self.refused, self.lost, self.wrong, self.resumed = [], 0, [], 0
         self.subscribed = threading.Event()
         self.subscribe, self.epoch, self.task_pause = subscribe, "", task_pause
         self._ending = False
@@ -100,15 +100,21 @@ class Traffic:
     async def _subscriber(self):
         at = dict.fromkeys(self.channels, 0)
         edge = len(self.edges) - 1
-        deadline = None
+        deadline = session = resume = None
         while True:
+            c = Client(self.edges[edge % len(self.edges)], self.tenant.key, resume)
             try:
-                async with Client(self.edges[edge % len(self.edges)], self.tenant.key) as c:
+                async with c:
+                    if resume and c.connected["session"] != session:
+                        self.wrong.append(f"not the session that was resumed: {c.connected}")
+                    session = c.connected["session"]
+                    self.resumed += resume is not None
                     await self._follow(c, at)
             except Refused as e:
                 assert e.frame["temporary"], e.frame
             except LOST:
                 edge += 1
+            resume = c.resume or resume
             if self._ending:
                 deadline = deadline or time.monotonic() + 30
                 if not self._behind() or time.monotonic() > deadline:

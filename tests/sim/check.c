@@ -35,11 +35,53 @@ static bool all_ended(const struct memdb *db)
 	return true;
 }
 
+static bool on_channel(const struct memdb_row *row, const struct subscriber *s)
+{
+	return !strcmp(row->channel, s->channel) && !strcmp(row->tenant, s->tenant);
+}
+
+static uint64_t newest(const struct memdb *db, const struct subscriber *s)
+{
+	for (size_t i = db->n; i-- > 0;)
+		if (on_channel(&db->rows[i], s))
+			return db->rows[i].seq;
+	return 0;
+}
+
+/* Whatever happened on the way: all of its channel, once and in order, and nothing else. */
+static void check_reader(struct cluster *c, const struct subscriber *s)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < c->db.n; i++) {
+		if (!on_channel(&c->db.rows[i], s))
+			continue;
+		if (at == s->n || s->seen[at] != c->db.rows[i].seq) {
+			cluster_fail(c, "subscriber %d has not seen %llu", s->number,
+				     (unsigned long long)c->db.rows[i].seq);
+			return;
+		}
+		at++;
+	}
+	if (at != s->n)
+		cluster_fail(c, "subscriber %d saw %zu events more than there are", s->number,
+			     s->n - at);
+}
+
 bool check_settled(struct cluster *c)
 {
 	for (int i = 0; i < SIM_CLIENTS; i++)
 		if (!client_idle(&c->clients[i]))
 			return false;
+	for (int i = 0; i < SIM_READERS; i++)
+		if (c->readers[i].pos < newest(&c->db, &c->readers[i])) {
+			snprintf(c->waiting, sizeof(c->waiting),
+				 "subscriber %d is at %llu of %llu%s", i,
+				 (unsigned long long)c->readers[i].pos,
+				 (unsigned long long)newest(&c->db, &c->readers[i]),
+				 c->readers[i].fd < 0 ? ", not connected" : "");
+			return false;
+		}
 	cluster_look(c);
 	return c->db.position == c->last_seq && c->queued == 0 && all_ended(&c->db);
 }
@@ -61,15 +103,15 @@ static void check_promise(struct cluster *c, const struct client *cl, const stru
 			continue;
 		found++;
 		if (row->seq != p->offset || strcmp(row->tenant, cl->tenant) != 0 ||
-		    (op->kind == OP_PUBLISH && strcmp(row->channel, cl->channel) != 0) ||
-		    (op->kind == OP_TASK && !on_task(row, p->task)))
+		    (op->kind == WANT_EVENT && strcmp(row->channel, cl->channel) != 0) ||
+		    (op->kind == WANT_TASK && !on_task(row, p->task)))
 			cluster_fail(c, "event %s of %s was promised at %llu and is %s at %llu",
 				     p->event_id, op->key, (unsigned long long)p->offset,
 				     row->channel, (unsigned long long)row->seq);
 	}
 	if (found != 1)
 		cluster_fail(c, "event %s of %s is stored %zu times", p->event_id, op->key, found);
-	if (op->kind == OP_TASK && !task_ended(&c->db, p->task))
+	if (op->kind == WANT_TASK && !task_ended(&c->db, p->task))
 		cluster_fail(c, "task %s of %s has no end", p->task, op->key);
 }
 
@@ -81,7 +123,7 @@ static void check_order(struct cluster *c, const struct client *cl)
 	for (int i = 0; i < SIM_OPS; i++) {
 		const struct op *op = &cl->ops[i];
 
-		if (op->kind != OP_PUBLISH || !op->accepted)
+		if (op->kind != WANT_EVENT || !op->accepted)
 			continue;
 		/* Accepted late by a repeat is still after what was accepted before it was first
 		 * sent. */
@@ -155,8 +197,20 @@ static void check_task(struct cluster *c, const char *task)
 	}
 }
 
+/* By the model's own count. */
+static void check_model(struct cluster *c)
+{
+	const struct server_counts *counts = &c->model.counts;
+
+	if (counts->most_open > SIM_AT_ONCE)
+		cluster_fail(c, "the model had %zu calls at once", counts->most_open);
+	if (counts->most_a_minute > SIM_RPM)
+		cluster_fail(c, "the model had %zu calls in a minute", counts->most_a_minute);
+}
+
 void check_promises(struct cluster *c)
 {
+	check_model(c);
 	/* Nothing was trimmed and no id is older than the dedupe window: every message is a row. */
 	if (c->db.n != c->last_seq || c->db.poison)
 		cluster_fail(c, "%llu messages, %zu rows, %zu of them poison",
@@ -170,6 +224,8 @@ void check_promises(struct cluster *c)
 			check_promise(c, &c->clients[i], &c->clients[i].ops[j]);
 		check_order(c, &c->clients[i]);
 	}
+	for (int i = 0; i < SIM_READERS; i++)
+		check_reader(c, &c->readers[i]);
 	check_keys(c);
 	for (size_t i = 0; i < c->db.n; i++)
 		if (strcmp(c->db.rows[i].type, "task.accepted") == 0)

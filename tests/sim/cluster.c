@@ -6,7 +6,11 @@
 
 #include "common/names.h"
 
-#define START_US INT64_C(1700000000000000)
+/* SHA-256 of "secret" */
+#define SECRET_HASH "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
+#define TEXT_OF(n)  #n
+#define TEXT(n)     TEXT_OF(n)
+#define START_US    INT64_C(1700000000000000)
 
 static const struct {
 	const char *key, *doc;
@@ -25,7 +29,12 @@ static const struct {
      "\"versions\":{\"1\":{\"state\":\"active\",\"schema\":{}}}}"},
     {"model.m",
      "{\"name\":\"m\",\"kind\":\"openai\",\"url\":\"http://127.0.0.1:1/v1\",\"model\":\"m\","
-     "\"limits\":{},\"timeout_ms\":10000}"},
+     "\"limits\":{\"rpm\":" TEXT(SIM_RPM) ",\"concurrent\":" TEXT(
+	 SIM_AT_ONCE) "},\"timeout_ms\":10000}"},
+    {"key.acme", "{\"id\":\"acme\",\"tenant\":\"acme\",\"hash\":\"" SECRET_HASH
+		 "\",\"scopes\":[\"subscribe\"],\"status\":\"active\"}"},
+    {"key.globex", "{\"id\":\"globex\",\"tenant\":\"globex\",\"hash\":\"" SECRET_HASH
+		   "\",\"scopes\":[\"subscribe\"],\"status\":\"active\"}"},
     {"pipeline.diamond.1",
      "{\"name\":\"diamond\",\"version\":1,\"stages\":["
      "{\"id\":\"a\",\"kind\":\"transform\",\"input\":\".input\"},"
@@ -66,129 +75,7 @@ void cluster_run(struct cluster *c, int64_t us)
 
 	while (!c->failure[0] && loop_sim_step(c->loop, until))
 		;
-}
-
-/* --- faults -------------------------------------------------------------------------------- */
-
-static int64_t between(struct cluster *c, int64_t least_us, int64_t most_us)
-{
-	return least_us + (int64_t)rng_below(&c->rng, (uint64_t)(most_us - least_us));
-}
-
-static void on_restart(struct timer *timer, void *arg)
-{
-	(void)timer;
-	node_start(arg);
-}
-
-static void on_heal(struct timer *timer, void *arg)
-{
-	struct node *n = arg;
-
-	(void)timer;
-	n->cut = false;
-	if (n->up)
-		bus_fake_partition(n->bus, false);
-}
-
-static void on_broker_up(struct timer *timer, void *arg)
-{
-	struct cluster *c = arg;
-
-	(void)timer;
-	cluster_note(c, "broker up");
-	fake_broker_set_up(c->broker, true);
-}
-
-static void on_db_up(struct timer *timer, void *arg)
-{
-	struct cluster *c = arg;
-
-	(void)timer;
-	cluster_note(c, "database up");
-	memdb_set_up(&c->db, true);
-}
-
-static void new_faults(struct cluster *c)
-{
-	double bad = rng_unit(&c->rng) * 0.1;
-	struct fake_faults faults = {
-	    .lose_core = bad,
-	    .duplicate_core = bad,
-	    .lose_ack = bad,
-	    .lose_store = bad,
-	    .redeliver = bad,
-	    .delay_min_us = 50,
-	    .delay_max_us = between(c, 100, 20000),
-	};
-
-	fake_broker_faults(c->broker, &faults);
-}
-
-static void on_chaos(struct timer *timer, void *arg)
-{
-	struct cluster *c = arg;
-	struct node *n = &c->nodes[rng_below(&c->rng, SIM_NODES)];
-
-	switch (rng_below(&c->rng, 8)) {
-	case 0:
-	case 1:
-	case 2:
-		if (n->up) {
-			cluster_note(c, "crash of node %d", (int)(n - c->nodes));
-			c->crashes++;
-			node_crash(n);
-			timer_set(c->loop, &n->restart, between(c, 100000, 8000000));
-		}
-		break;
-	case 3:
-		if (n->up && !n->cut) {
-			cluster_note(c, "node %d is cut off", (int)(n - c->nodes));
-			c->cuts++;
-			n->cut = true;
-			bus_fake_partition(n->bus, true);
-			timer_set(c->loop, &n->heal, between(c, 100000, 40000000));
-		}
-		break;
-	case 4:
-		cluster_note(c, "broker down");
-		c->outages++;
-		fake_broker_set_up(c->broker, false);
-		timer_set(c->loop, &c->broker_up, between(c, 50000, 3000000));
-		break;
-	case 5:
-		cluster_note(c, "database down");
-		c->outages++;
-		memdb_set_up(&c->db, false);
-		timer_set(c->loop, &c->db_up, between(c, 50000, 5000000));
-		break;
-	default:
-		new_faults(c);
-	}
-	timer_set(c->loop, timer, between(c, 100000, 3000000));
-}
-
-void cluster_heal(struct cluster *c)
-{
-	struct fake_faults none = {.delay_min_us = 50, .delay_max_us = 500};
-
-	timer_cancel(c->loop, &c->chaos);
-	timer_cancel(c->loop, &c->broker_up);
-	timer_cancel(c->loop, &c->db_up);
-	fake_broker_faults(c->broker, &none);
-	fake_broker_set_up(c->broker, true);
-	memdb_set_up(&c->db, true);
-	for (int i = 0; i < SIM_NODES; i++) {
-		struct node *n = &c->nodes[i];
-
-		timer_cancel(c->loop, &n->heal);
-		timer_cancel(c->loop, &n->restart);
-		if (n->cut)
-			on_heal(&n->heal, n);
-		if (!n->up)
-			node_start(n);
-	}
-	cluster_note(c, "healed");
+	node_bury(c);
 }
 
 /* --- looks --------------------------------------------------------------------------------- */
@@ -253,27 +140,30 @@ void cluster_start(struct cluster *c, uint64_t seed, bool verbose)
 	*c = (struct cluster){.seed = seed, .verbose = verbose};
 	c->loop = loop_new_sim(START_US);
 	rng_seed(&c->rng, seed);
+	c->lossy = rng_below(&c->rng, 2) == 0;
 	c->broker = fake_broker_new(c->loop, seed);
 	c->bus = bus_fake_open(c->broker, "observer");
 	memdb_init(&c->db, c->loop, &c->rng);
-	timer_init(&c->chaos, on_chaos, c);
-	timer_init(&c->broker_up, on_broker_up, c);
-	timer_init(&c->db_up, on_db_up, c);
+	faults_init(c);
+	model_open(c);
 	configure(c);
 	for (int i = 0; i < SIM_NODES; i++) {
 		struct node *n = &c->nodes[i];
 
 		n->cluster = c;
-		n->kind = i < SIM_ROUTERS                 ? NODE_ROUTER
-			  : i < SIM_ROUTERS + SIM_WORKERS ? NODE_WORKER
-							  : NODE_STORE;
+		n->kind = i < SIM_ROUTERS                              ? NODE_ROUTER
+			  : i < SIM_ROUTERS + SIM_WORKERS              ? NODE_WORKER
+			  : i < SIM_ROUTERS + SIM_WORKERS + SIM_STORES ? NODE_STORE
+			  : i < SIM_NODES - SIM_EDGES                  ? NODE_CONTROL
+								       : NODE_EDGE;
 		n->number = i;
-		timer_init(&n->restart, on_restart, n);
-		timer_init(&n->heal, on_heal, n);
+		faults_init_node(n);
 		node_start(n);
 	}
 	for (int i = 0; i < SIM_CLIENTS; i++)
 		client_start(&c->clients[i], c, i);
+	for (int i = 0; i < SIM_READERS; i++)
+		subscriber_start(&c->readers[i], c, i);
 	timer_set(c->loop, &c->chaos, 2000000);
 }
 
@@ -281,11 +171,14 @@ void cluster_stop(struct cluster *c)
 {
 	for (int i = 0; i < SIM_CLIENTS; i++)
 		client_stop(&c->clients[i]);
+	for (int i = 0; i < SIM_READERS; i++)
+		subscriber_stop(&c->readers[i]);
 	for (int i = 0; i < SIM_NODES; i++) {
 		timer_cancel(c->loop, &c->nodes[i].restart);
 		timer_cancel(c->loop, &c->nodes[i].heal);
 		node_crash(&c->nodes[i]);
 	}
+	node_bury(c);
 	timer_cancel(c->loop, &c->chaos);
 	timer_cancel(c->loop, &c->broker_up);
 	timer_cancel(c->loop, &c->db_up);
@@ -293,5 +186,6 @@ void cluster_stop(struct cluster *c)
 	bus_free(c->bus);
 	fake_broker_free(c->broker);
 	memdb_done(&c->db);
+	server_done(&c->model);
 	loop_free(c->loop);
 }

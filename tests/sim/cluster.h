@@ -13,39 +13,64 @@
 #include "common/catalog.h"
 #include "common/members.h"
 #include "common/topology.h"
+#include "services/control-plane/granting.h"
+#include "services/edge/edge.h"
 #include "services/event-store/ingest.h"
 #include "services/orchestrator-worker/worker.h"
 #include "services/router/router.h"
+#include "tests/day/server.h"
 #include "tests/sim/fake_exec.h"
 #include "tests/sim/memdb.h"
+#include "tests/sim/subscriber.h"
 
-#define SIM_ROUTERS 2
-#define SIM_WORKERS 2
-#define SIM_STORES  2
-#define SIM_NODES   (SIM_ROUTERS + SIM_WORKERS + SIM_STORES)
-#define SIM_CLIENTS 8
-#define SIM_OPS     12 /* of each client */
-#define SIM_PARTS   4
-#define SIM_SLOTS   4 /* of each worker */
+#define SIM_ROUTERS  2
+#define SIM_WORKERS  2
+#define SIM_STORES   2
+#define SIM_CONTROLS 2
+#define SIM_EDGES    2
+#define SIM_NODES    (SIM_ROUTERS + SIM_WORKERS + SIM_STORES + SIM_CONTROLS + SIM_EDGES)
+#define SIM_READERS  6
+#define SIM_CLIENTS  8
+#define SIM_OPS      12 /* of each client */
+#define SIM_PARTS    4
+#define SIM_SLOTS    4  /* of each worker */
+#define SIM_RPM      40 /* of the model, and its calls at once */
+#define SIM_AT_ONCE  2
 
-enum node_kind { NODE_ROUTER, NODE_WORKER, NODE_STORE };
+enum node_kind { NODE_ROUTER, NODE_WORKER, NODE_STORE, NODE_CONTROL, NODE_EDGE };
+
+/* One life of an edge. It is taken apart only between two runs of the loop, for that turns the loop
+ * itself; a dead one is cut off from the broker and from its clients until then. */
+struct edge_life {
+	struct edge_conf conf; /* first */
+	struct node *node;
+	struct edge *edge;
+	struct bus *bus;        /* the edge's */
+	struct edge_life *next; /* of the dead */
+};
 
 struct node {
 	struct cluster *cluster;
 	enum node_kind kind;
 	int number, lives; /* each life is an instance of its own */
 	bool up, started, cut;
+	bool leaving; /* a worker: it hands off */
 	struct bus *bus;
 	struct catalog *catalog;
 	struct metrics *metrics;
 	struct router *router;
-	struct members *members; /* a worker's */
+	struct members *members; /* a worker's, a control-plane's */
+	struct granting *granting;
+	struct lessee *lessee;
+	struct targets *targets;
 	struct worker_stats worker_stats;
 	struct worker *worker;
 	struct fake_exec exec;
 	struct ingest *ingest;
 	struct store_sink *sink;
-	struct timer restart, heal;
+	struct edge *edge;      /* of life */
+	struct edge_life *life; /* an edge's */
+	struct timer restart, heal, leave;
 };
 
 /* What a client was promised. */
@@ -54,7 +79,7 @@ struct promise {
 	uint64_t offset;
 };
 
-enum op_kind { OP_PUBLISH, OP_TASK };
+enum op_kind { WANT_EVENT, WANT_TASK };
 
 struct op {
 	enum op_kind kind;
@@ -91,12 +116,19 @@ struct cluster {
 	struct topology *topology;
 	uint64_t epoch;
 	struct memdb db;
+	struct http_client model; /* "m": what the workers call by their leases */
 	struct node nodes[SIM_NODES];
 	struct client clients[SIM_CLIENTS];
+	struct subscriber readers[SIM_READERS];
+	struct edge_life *dead;
+	bool healed; /* no more faults, everybody reads as fast as he can */
+	bool lossy;  /* the broker loses live messages while the connection holds */
 	struct timer chaos, db_up, broker_up;
-	uint64_t calls, crashes, cuts, outages;
-	int looking;               /* answers to come */
+	uint64_t calls, crashes, cuts, outages, drains, hand_offs;
+	uint64_t gaps, resumes, moves, spills, repairs; /* what the subscribers and edges saw */
+	int looking;                                    /* answers to come */
 	uint64_t last_seq, queued; /* of EVENTS; tickets in TASKS and BACKLOG, by the last look */
+	char waiting[128];         /* what kept it from being settled, by the last look */
 	char failure[512];         /* the first broken promise; empty: none */
 };
 
@@ -107,8 +139,22 @@ void cluster_heal(struct cluster *c); /* ends all faults and brings everybody ba
 /* Looks at the streams (takes simulated time). */
 void cluster_look(struct cluster *c);
 
+/* faults.c: what is armed later. */
+void faults_init(struct cluster *c);
+void faults_init_node(struct node *n);
+
 void node_start(struct node *n);
+/* An edge takes leave of its clients, a worker of its tasks, then it goes. */
+void node_drain(struct node *n);
+void node_bury(struct cluster *c); /* the dead edges; not from inside the loop */
 void node_crash(struct node *n);
+
+/* leases.c: who grants the model's capacity, and how a worker comes by it. */
+void control_start(struct node *n, const char *name);
+void control_end(struct node *n);
+void leases_start(struct node *n, const char *name);
+void leases_end(struct node *n);
+void model_open(struct cluster *c);
 
 void client_start(struct client *cl, struct cluster *c, int number);
 void client_stop(struct client *cl);

@@ -9,6 +9,8 @@ struct fake_job {
 	struct fake_exec *ex;
 	struct fake_job *next, **link;
 	struct timer timer;
+	struct target_job *call; /* by the worker's lease; NULL: it only takes time */
+	exec_begun_fn *begun;
 	exec_text_fn *text;
 	exec_done_fn *done;
 	void *arg;
@@ -20,11 +22,26 @@ struct fake_job {
 static void job_free(struct fake_job *job)
 {
 	timer_cancel(job->ex->loop, &job->timer);
+	if (job->call)
+		target_cancel(job->call);
 	*job->link = job->next;
 	if (job->next)
 		job->next->link = job->link;
 	strbuf_done(&job->output);
 	free(job);
+}
+
+/* Half of them count as attempts. Nothing says a time that a task would be parked for. */
+static void fail(struct fake_exec *ex, struct saga_outcome *out)
+{
+	static const enum saga_class classes[] = {OUTCOME_RETRY, OUTCOME_RETRY, OUTCOME_THROTTLED,
+						  OUTCOME_HELD};
+
+	out->class = classes[rng_below(ex->rng, sizeof(classes) / sizeof(*classes))];
+	out->reason = "upstream_error";
+	out->message = "the simulated target failed";
+	if (out->class != OUTCOME_RETRY)
+		out->retry_after_ms = (int64_t)rng_below(ex->rng, SAGA_PARK_MS / 2);
 }
 
 static void on_time(struct timer *timer, void *arg)
@@ -43,9 +60,7 @@ static void on_time(struct timer *timer, void *arg)
 		out.text = job->output.data;
 		out.len = job->output.len;
 	} else {
-		out.class = OUTCOME_RETRY;
-		out.reason = "upstream_error";
-		out.message = "the simulated target failed";
+		fail(job->ex, &out);
 	}
 	job->done(job->arg, &out);
 	job_free(job);
@@ -94,11 +109,53 @@ static void answer(struct fake_job *job, const struct exec_call *call)
 	strbuf_addf(&job->output, "{\"text\":\"%016llx\"}", (unsigned long long)digest64(parts, 1));
 }
 
+static void on_called(void *arg, const struct saga_outcome *outcome)
+{
+	struct fake_job *job = arg;
+	exec_done_fn *done = job->done;
+	void *to = job->arg;
+
+	job->call = NULL;
+	job_free(job);
+	done(to, outcome);
+}
+
+static void on_begun(void *arg)
+{
+	struct fake_job *job = arg;
+
+	++*job->ex->calls;
+	job->begun(job->arg);
+}
+
+static void on_text(void *arg, const char *text, size_t len)
+{
+	struct fake_job *job = arg;
+
+	job->text(job->arg, text, len);
+}
+
+static void *by_lease(struct fake_job *job, const struct exec_call *call)
+{
+	struct exec_call to = *call;
+
+	timer_cancel(job->ex->loop, &job->timer);
+	job->begun = call->begun;
+	to.begun = on_begun;
+	to.input = "{\"messages\":[{\"role\":\"user\",\"content\":\"how\"}]}";
+	to.len = strlen(to.input);
+	job->call = target_call(job->ex->targets, &to, on_text, on_called, job);
+	return job;
+}
+
 static void *chat(struct executor *base, const struct exec_call *call, exec_text_fn *text,
 		  exec_done_fn *done, void *arg)
 {
-	struct fake_job *job = job_new((struct fake_exec *)base, text, done, arg, true, 400000);
+	struct fake_exec *ex = (struct fake_exec *)base;
+	struct fake_job *job = job_new(ex, text, done, arg, true, 400000);
 
+	if (rng_below(ex->rng, 2))
+		return by_lease(job, call);
 	answer(job, call);
 	return job;
 }

@@ -6,7 +6,7 @@
 
 #include "common/loop.h"
 #include "common/rng.h"
-#include "services/orchestrator-worker/exec.h"
+#include "services/orchestrator-worker/target.h"
 
 struct fake_exec {
 	struct executor base;
@@ -14,7 +14,8 @@ struct fake_exec {
 	struct rng *rng;
 	double fail_rate; /* of model and HTTP calls: retryable */
 	struct fake_job *jobs;
-	uint64_t *calls; /* counter of the whole cluster */
+	uint64_t *calls;         /* counter of the whole cluster */
+	struct targets *targets; /* the worker's: every other chat is a call of the model */
 };
 
 void fake_exec_init(struct fake_exec *ex, struct loop *loop, struct rng *rng, uint64_t *calls);

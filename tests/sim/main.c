@@ -18,7 +18,10 @@
 #define SETTLE_MAX 1200 /* steps after the last fault: ten minutes */
 
 struct totals {
-	uint64_t events, calls, crashes, cuts, outages;
+	uint64_t events, calls, crashes, cuts, outages, drains, hand_offs;
+	uint64_t leased, limited,
+	    at_limit; /* runs in which the model was called as much as may be */
+	uint64_t resumes, moves, spills, repairs, gaps;
 };
 
 static bool run(uint64_t seed, bool verbose, struct totals *t)
@@ -36,8 +39,8 @@ static bool run(uint64_t seed, bool verbose, struct totals *t)
 	if (!c.failure[0] && step == SETTLE_MAX)
 		cluster_fail(&c,
 			     "not settled ten minutes after the last fault: stored %" PRIu64
-			     " of %" PRIu64 ", %" PRIu64 " tickets left",
-			     c.db.position, c.last_seq, c.queued);
+			     " of %" PRIu64 ", %" PRIu64 " tickets left; %s",
+			     c.db.position, c.last_seq, c.queued, c.waiting);
 	if (!c.failure[0])
 		check_promises(&c);
 	t->events += c.last_seq;
@@ -45,12 +48,22 @@ static bool run(uint64_t seed, bool verbose, struct totals *t)
 	t->crashes += c.crashes;
 	t->cuts += c.cuts;
 	t->outages += c.outages;
+	t->drains += c.drains;
+	t->hand_offs += c.hand_offs;
+	t->leased += c.model.counts.calls;
+	t->limited += c.model.counts.limited;
+	t->at_limit += c.model.counts.most_open >= SIM_AT_ONCE;
 	if (verbose)
 		for (size_t i = 0; i < c.db.n; i++)
 			printf("row %" PRIu64 " %s %s %s %s\n", c.db.rows[i].seq,
 			       c.db.rows[i].channel, c.db.rows[i].type, c.db.rows[i].key,
 			       c.db.rows[i].data);
 	cluster_stop(&c);
+	t->resumes += c.resumes;
+	t->moves += c.moves;
+	t->spills += c.spills;
+	t->repairs += c.repairs;
+	t->gaps += c.gaps;
 	if (c.failure[0])
 		printf("FAILED with seed %" PRIu64 ": %s\n  to see it: sim --seed %" PRIu64 "\n",
 		       seed, c.failure, seed);
@@ -63,7 +76,7 @@ int main(int argc, char **argv)
 						{"from", required_argument, NULL, 'f'},
 						{"seed", required_argument, NULL, 's'},
 						{NULL, 0, NULL, 0}};
-	uint64_t n = 1000, from = 1, failed = 0;
+	uint64_t n = 1000, from = 1, ran = 0, failed = 0;
 	bool one = false;
 	struct totals t = {0};
 	int o;
@@ -81,11 +94,18 @@ int main(int argc, char **argv)
 		n = 1;
 	/* Faults are what this is about; what the services say of them would fill the screen. */
 	log_init("sim", "sim", one ? LOG_DEBUG : LOG_ERROR);
-	for (uint64_t seed = from; seed < from + n && failed < 10; seed++)
-		failed += !run(seed, one, &t);
+	for (; ran < n && failed < 10; ran++)
+		failed += !run(from + ran, one, &t);
 	printf("simulated: %" PRIu64 " events, %" PRIu64 " model calls, %" PRIu64
-	       " crashes, %" PRIu64 " partitions, %" PRIu64 " outages\n",
-	       t.events, t.calls, t.crashes, t.cuts, t.outages);
-	printf("%" PRIu64 " passed, %" PRIu64 " failed\n", n - failed, failed);
+	       " crashes, %" PRIu64 " partitions, %" PRIu64 " outages, %" PRIu64
+	       " drains,\n  %" PRIu64 " workers stopped\n",
+	       t.events, t.calls, t.crashes, t.cuts, t.outages, t.drains, t.hand_offs);
+	printf("leases: %" PRIu64 " calls, %" PRIu64 " of them too many, %" PRIu64
+	       " runs with as many at once as may be\n",
+	       t.leased, t.limited, t.at_limit);
+	printf("subscribers: %" PRIu64 " resumed, %" PRIu64 " closed by a drain, %" PRIu64
+	       " spills, %" PRIu64 " repairs, %" PRIu64 " gaps announced\n",
+	       t.resumes, t.moves, t.spills, t.repairs, t.gaps);
+	printf("%" PRIu64 " passed, %" PRIu64 " failed\n", ran - failed, failed);
 	return failed ? 1 : 0;
 }

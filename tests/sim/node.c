@@ -1,9 +1,15 @@
 /* One process of the cluster: what its main() would put together, on the simulated loop. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/names.h"
+#include "services/edge/hub.h"
 #include "tests/sim/cluster.h"
+
+#define FLUSH_MS    100  /* after which a worker that has stopped is gone */
+#define GRACE_MS    3000 /* at most, for its calls */
+#define GOOD_BYE_MS 3000 /* for the closing handshakes of those who do not read */
 
 static uint64_t node_seed(const struct node *n)
 {
@@ -45,6 +51,7 @@ static void start_worker(struct node *n, const char *name)
 	n->members = members_start(
 	    n->bus, n->cluster->loop, "worker", name,
 	    json_pack("{s:i,s:[s]}", "slots", SIM_SLOTS, "pools", POOL_DEFAULT), NULL, NULL, &err);
+	leases_start(n, name);
 	n->worker = worker_start(n->cluster->loop, n->bus, n->catalog, &n->exec.base,
 				 &n->worker_stats, &conf, &err);
 	if (!n->members || !n->worker)
@@ -63,6 +70,149 @@ static void start_store(struct node *n)
 		cluster_fail(n->cluster, "event-store: %s", err.msg);
 }
 
+/* --- edges ------------------------------------------------------------------------------------ */
+
+static struct bus *open_edge_bus(struct loop *loop, const struct edge_conf *conf,
+				 struct metrics *metrics, struct error *err)
+{
+	struct edge_life *life = (struct edge_life *)conf;
+	struct node *n = life->node;
+	char name[32];
+
+	(void)loop;
+	(void)metrics;
+	(void)err;
+	snprintf(name, sizeof(name), "bus-%d-%d", n->number, n->lives);
+	life->bus = bus_fake_open(n->cluster->broker, name);
+	return life->bus;
+}
+
+/* Small bounds, so that a slow reader is spilled and dropped within seconds. */
+static void set_edge(struct edge_conf *conf, const struct node *n)
+{
+	char instance[32];
+
+	snprintf(instance, sizeof(instance), "edge-%d", n->number);
+	free(conf->common.instance);
+	free(conf->resume_secret);
+	free(conf->url);
+	conf->common.instance = xstrdup(instance);
+	conf->resume_secret = xstrdup("the edges' common one");
+	conf->url = xstrdup("http://edge");
+	conf->common.parts = SIM_PARTS;
+	conf->reactors = 1;
+	conf->io_uring = false; /* the same run on every kernel */
+	conf->out_soft_bytes = 2048;
+	conf->out_hard_bytes = 8192;
+	conf->drain_ms = 500;
+	conf->drain_spread_ms = 1000;
+	conf->resume_ttl_ms = 20000;
+}
+
+static void start_edge(struct node *n)
+{
+	struct edge_life *life = xcalloc(1, sizeof(*life));
+	struct error err = {0};
+
+	life->node = n;
+	if (env_load("PENSTOCK_EDGE_", edge_settings, edge_n_settings, &life->conf, &err))
+		cluster_fail(n->cluster, "edge: %s", err.msg);
+	set_edge(&life->conf, n);
+	life->edge = edge_open_on(n->cluster->loop, node_seed(n), &life->conf, open_edge_bus, &err);
+	if (!life->edge)
+		cluster_fail(n->cluster, "edge: %s", err.msg);
+	n->life = life;
+	n->edge = life->edge;
+	n->bus = life->bus;
+	n->started = true;
+}
+
+static void end_edge(struct node *n)
+{
+	struct cluster *c = n->cluster;
+
+	timer_cancel(c->loop, &n->leave);
+	for (int i = 0; i < SIM_READERS; i++)
+		if (c->readers[i].node == n)
+			subscriber_lost(&c->readers[i]);
+	n->life->next = c->dead;
+	c->dead = n->life;
+	n->life = NULL;
+	n->edge = NULL;
+	n->bus = NULL;
+}
+
+void node_bury(struct cluster *c)
+{
+	while (c->dead) {
+		struct edge_life *life = c->dead;
+
+		c->dead = life->next;
+		c->spills += (uint64_t)metric_get(life->edge->stats.spills);
+		c->repairs += (uint64_t)metric_get(life->edge->stats.repairs);
+		edge_free(life->edge);
+		env_done(edge_settings, edge_n_settings, &life->conf);
+		free(life);
+	}
+}
+
+static void on_left(struct timer *timer, void *arg)
+{
+	struct node *n = arg;
+
+	(void)timer;
+	if (atomic_load(&n->edge->connections))
+		cluster_fail(n->cluster, "node %d still has connections after its drain",
+			     n->number);
+	node_crash(n);
+	timer_set(n->cluster->loop, &n->restart, 1000000);
+}
+
+static void on_handed_off(struct timer *timer, void *arg)
+{
+	struct node *n = arg;
+
+	(void)timer;
+	node_crash(n);
+	timer_set(n->cluster->loop, &n->restart, 1000000);
+}
+
+static void worker_stopped(void *arg)
+{
+	struct node *n = arg;
+
+	timer_set(n->cluster->loop, &n->leave, FLUSH_MS * 1000);
+}
+
+/* What it has is handed off: at once, or after its calls have ended. */
+static void drain_worker(struct node *n)
+{
+	if (n->leaving || !n->worker)
+		return;
+	n->leaving = true;
+	n->cluster->hand_offs++;
+	timer_init(&n->leave, on_handed_off, n);
+	worker_stop(n->worker, (int64_t)rng_below(&n->cluster->rng, GRACE_MS), worker_stopped, n);
+}
+
+void node_drain(struct node *n)
+{
+	struct edge_life *life = n->life;
+
+	if (n->kind == NODE_WORKER) {
+		drain_worker(n);
+		return;
+	}
+	if (timer_armed(&n->leave))
+		return;
+	timer_init(&n->leave, on_left, n);
+	hub_leave(life->edge->hub);
+	timer_set(n->cluster->loop, &n->leave,
+		  (life->conf.drain_ms + life->conf.drain_spread_ms + GOOD_BYE_MS) * 1000);
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
 /* The configuration is there: the service proper starts, as in its main(). */
 static void configured(void *arg)
 {
@@ -77,6 +227,8 @@ static void configured(void *arg)
 		start_router(n, name);
 	else if (n->kind == NODE_WORKER)
 		start_worker(n, name);
+	else if (n->kind == NODE_CONTROL)
+		control_start(n, name);
 	else
 		start_store(n);
 }
@@ -96,10 +248,14 @@ void node_start(struct node *n)
 
 	n->up = true;
 	n->cut = false;
-	n->started = false;
+	n->started = n->leaving = false;
 	n->lives++;
 	snprintf(name, sizeof(name), "bus-%d-%d", n->number, n->lives);
 	cluster_note(n->cluster, "node %d starts", n->number);
+	if (n->kind == NODE_EDGE) {
+		start_edge(n);
+		return;
+	}
 	n->bus = bus_fake_open(n->cluster->broker, name);
 	n->metrics = metrics_new();
 	n->catalog = catalog_start(n->bus, n->cluster->loop, configured, changed, n, &err);
@@ -114,10 +270,17 @@ void node_crash(struct node *n)
 		return;
 	n->up = false;
 	bus_fake_partition(n->bus, true);
+	if (n->kind == NODE_EDGE) {
+		end_edge(n);
+		return;
+	}
+	timer_cancel(n->cluster->loop, &n->leave);
 	memdb_disconnect(n->sink);
 	router_close(n->router);
-	members_stop(n->members);
 	worker_free(n->worker);
+	leases_end(n);
+	control_end(n);
+	members_stop(n->members);
 	ingest_close(n->ingest);
 	catalog_stop(n->catalog);
 	bus_free(n->bus);

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/ws.h"
+#include "tools/load/load.h"
 
 #define BUF_SIZE  (256 * 1024)
 #define FRAME_MAX (2 * 1024 * 1024)
@@ -53,7 +53,7 @@ bool scan_text(const char *text, size_t len, const char *name, char *out, size_t
 	return true;
 }
 
-static void client_close(struct client *c, const char *why)
+void client_leave(struct client *c)
 {
 	struct pool *p = c->pool;
 
@@ -68,7 +68,14 @@ static void client_close(struct client *c, const char *why)
 	strbuf_done(&c->in);
 	strbuf_done(&c->out);
 	c->sent = 0;
-	p->events->closed(c, why);
+}
+
+static void client_close(struct client *c, const char *why)
+{
+	if (c->state == CLIENT_CLOSED)
+		return;
+	client_leave(c);
+	c->pool->events->closed(c, why);
 }
 
 static void client_touch(struct client *c)
@@ -115,7 +122,7 @@ static void on_turn_end(struct loop_hook *hook, void *arg)
 
 		p->dirty = c->next_dirty;
 		c->dirty = false;
-		if (c->state != CLIENT_CLOSED)
+		if (c->state != CLIENT_CLOSED && c->state != CLIENT_CONNECTING)
 			client_flush(c);
 	}
 }
@@ -136,32 +143,39 @@ static void send_frame(struct client *c, enum ws_opcode opcode, const char *data
 
 void client_send(struct client *c, const char *text, size_t len)
 {
-	send_frame(c, WS_TEXT, text, len);
+	send_frame(c, c->pool->dialect->opcode, text, len);
 }
 
-static void on_text(struct client *c, const char *text, size_t len)
+static void opened(struct client *c)
 {
 	struct pool *p = c->pool;
 
-	if (c->state == CLIENT_OPEN) {
-		p->events->text(c, text, len);
-		return;
-	}
-	if (!scan_has(text, len, "\"op\":\"connected\"")) {
-		client_close(c, "not connected");
-		return;
-	}
 	c->state = CLIENT_OPEN;
 	p->open++;
 	p->events->open(c);
 	pool_connect(p);
 }
 
+static void on_text(struct client *c, const char *text, size_t len)
+{
+	struct pool *p = c->pool;
+
+	if (c->state == CLIENT_OPEN)
+		p->events->text(c, text, len);
+	else if (!p->dialect->greeting(text, len))
+		client_close(c, "not connected");
+	else {
+		if (p->events->greeted)
+			p->events->greeted(c, text, len);
+		opened(c);
+	}
+}
+
 static void on_frame(struct client *c, const struct ws_frame *f, const char *payload)
 {
 	char why[64];
 
-	if (f->opcode == WS_TEXT && f->fin) {
+	if (f->opcode == c->pool->dialect->opcode && f->fin) {
 		on_text(c, payload, (size_t)f->len);
 	} else if (f->opcode == WS_PING) {
 		send_frame(c, WS_PONG, payload, (size_t)f->len);
@@ -213,7 +227,13 @@ static bool take_upgrade(struct client *c)
 		return false;
 	}
 	strbuf_consume(&c->in, (size_t)(end + 4 - c->in.data));
+	if (!c->pool->dialect->greeting) {
+		opened(c);
+		return true;
+	}
 	c->state = CLIENT_GREETING;
+	if (c->pool->events->hello)
+		c->pool->events->hello(c);
 	return true;
 }
 
@@ -242,6 +262,7 @@ static void take(struct client *c, const char *data, size_t len)
 static void upgrade(struct client *c)
 {
 	struct pool *p = c->pool;
+	struct place place = {0};
 	int fault = 0;
 	socklen_t size = sizeof(fault);
 
@@ -251,12 +272,10 @@ static void upgrade(struct client *c)
 		return;
 	}
 	c->state = CLIENT_UPGRADING;
-	strbuf_addf(
-	    &c->out,
-	    "GET /v1/ws HTTP/1.1\r\nHost: %s:%s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-	    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-	    "Sec-WebSocket-Protocol: penstock.v1.json\r\nAuthorization: Bearer %s\r\n\r\n",
-	    p->host, p->port, p->token);
+	if (p->events->place)
+		p->events->place(c, &place);
+	p->dialect->request(&c->out, p->host, c->port,
+			    p->events->hello ? NULL : p->opt->tokens[place.token], &place);
 	client_touch(c);
 }
 
@@ -274,6 +293,7 @@ static void on_io(struct loop_io *io, uint32_t events, void *arg)
 	if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		return;
 	n = recv(io->fd, c->pool->buf, BUF_SIZE, 0);
+	c->pool->read_us = load_clock_us();
 	if (n > 0)
 		take(c, c->pool->buf, (size_t)n);
 	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
@@ -283,7 +303,7 @@ static void on_io(struct loop_io *io, uint32_t events, void *arg)
 static int client_start(struct client *c, struct error *err)
 {
 	struct pool *p = c->pool;
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(p->port))};
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(c->port))};
 	struct sockaddr_in from = {.sin_family = AF_INET};
 	int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
@@ -308,6 +328,16 @@ static int client_start(struct client *c, struct error *err)
 	return 0;
 }
 
+int client_again(struct client *c, const char *port, struct error *err)
+{
+	c->port = port;
+	if (client_start(c, err) != 0)
+		return -1;
+	c->state = CLIENT_CONNECTING;
+	c->pool->closed--;
+	return 0;
+}
+
 void pool_connect(struct pool *p)
 {
 	while (p->started < p->n && p->started - p->open - p->closed < p->connecting_max) {
@@ -322,27 +352,37 @@ void pool_connect(struct pool *p)
 	}
 }
 
-int pool_init(struct pool *p, struct loop *loop, char *url, const char *token, unsigned n,
+int pool_init(struct pool *p, struct loop *loop, const struct options *opt, unsigned n,
 	      const struct client_events *events, struct error *err)
 {
 	struct in_addr addr;
 	char *colon;
 
-	*p = (struct pool){
-	    .loop = loop, .n = n, .events = events, .token = token, .connecting_max = 64};
-	if (strncmp(url, "http://", 7) != 0 || !(colon = strchr(url + 7, ':')))
+	*p = (struct pool){.loop = loop,
+			   .n = n,
+			   .events = events,
+			   .opt = opt,
+			   .dialect = opt->dialect,
+			   .connecting_max = 64};
+	if (strncmp(opt->url, "http://", 7) != 0 || !strchr(opt->url + 7, ':'))
 		return err_set(err, ERR_REJECTED, "the URL must be http://address:port");
+	p->url = xstrdup(opt->url);
+	colon = strchr(p->url + 7, ':');
 	*colon = '\0';
-	p->host = strcmp(url + 7, "localhost") == 0 ? "127.0.0.1" : url + 7;
+	p->host = strcmp(p->url + 7, "localhost") == 0 ? "127.0.0.1" : p->url + 7;
 	p->port = colon + 1;
 	colon[1 + strspn(colon + 1, "0123456789")] = '\0';
-	if (inet_pton(AF_INET, p->host, &addr) != 1)
-		return err_set(err, ERR_REJECTED, "%s is no IPv4 address", p->host);
+	if (inet_pton(AF_INET, p->host, &addr) != 1) {
+		err_set(err, ERR_REJECTED, "%s is no IPv4 address", p->host);
+		free(p->url);
+		return -1;
+	}
 	rng_seed_os(&p->rng);
 	p->buf = xmalloc(BUF_SIZE);
 	p->list = xcalloc(n, sizeof(*p->list));
 	for (unsigned i = 0; i < n; i++) {
 		p->list[i].pool = p;
+		p->list[i].port = p->port;
 		p->list[i].index = i;
 	}
 	p->hook = (struct loop_hook){.fn = on_turn_end, .arg = p};
@@ -367,5 +407,6 @@ void pool_done(struct pool *p)
 	loop_hook_del(p->loop, &p->hook);
 	free(p->list);
 	free(p->buf);
+	free(p->url);
 	*p = (struct pool){0};
 }

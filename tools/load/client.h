@@ -10,14 +10,22 @@
 #include "common/loop.h"
 #include "common/rng.h"
 #include "common/strbuf.h"
+#include "tools/load/dialect.h"
 
 struct client;
+struct options;
 struct pool;
 
 struct client_events {
-	void (*open)(struct client *c); /* `connected` has arrived */
+	void (*open)(struct client *c); /* greeted; with Penstock: `connected` has arrived */
 	void (*text)(struct client *c, const char *text, size_t len);
 	void (*closed)(struct client *c, const char *why); /* c stays valid; nothing more comes */
+	/* Where this client belongs; NULL: the dialect's handshake need not know. */
+	void (*place)(const struct client *c, struct place *place);
+	/* Both may be NULL. With hello no token is in the handshake: it says who comes. greeted
+	 * has the greeting's text, just before open. */
+	void (*hello)(struct client *c);
+	void (*greeted)(struct client *c, const char *text, size_t len);
 };
 
 struct client {
@@ -34,8 +42,9 @@ struct client {
 		CLIENT_OPEN,
 		CLIENT_CLOSED
 	} state;
-	unsigned index; /* in pool->list */
-	void *arg;      /* the caller's */
+	unsigned index;   /* in pool->list */
+	const char *port; /* the pool's, or the caller's */
+	void *arg;        /* the caller's */
 };
 
 struct pool {
@@ -47,18 +56,26 @@ struct pool {
 	const struct client_events *events;
 	struct client *dirty;
 	struct rng rng;
-	const char *host, *port, *token;
+	const struct options *opt;
+	const struct dialect *dialect;
+	char *url; /* host and port point into it */
+	const char *host, *port;
+	int64_t read_us; /* load_clock_us() of what is being delivered */
 	uint64_t bytes_in, bytes_out;
 	char *buf; /* shared: a client has storage of its own only for half a frame */
 };
 
-/* url http://host:port (IPv4); host, port and token point into what the caller keeps. */
-int pool_init(struct pool *pool, struct loop *loop, char *url, const char *token, unsigned n,
+/* To the options' URL, with their tokens and in their dialect; they must outlive it. */
+int pool_init(struct pool *pool, struct loop *loop, const struct options *opt, unsigned n,
 	      const struct client_events *events, struct error *err) MUST_CHECK;
 /* Starts as many connections as may be under way; called again as they open. */
 void pool_connect(struct pool *pool);
 void pool_done(struct pool *pool);
 
+/* Ends it without telling the caller. */
+void client_leave(struct client *c);
+/* One that is closed connects anew; not from closed(). port: kept. */
+int client_again(struct client *c, const char *port, struct error *err) MUST_CHECK;
 void client_send(struct client *c, const char *text, size_t len);
 
 /* --- reading frames without parsing them whole --------------------------------------------- */

@@ -1,4 +1,4 @@
-/* Modes events and fanout: P publishers, S subscribers on C channels.
+/* Mode events: P publishers, S subscribers on C channels.
  *
  *      connect ──all open──► subscribe ──all answered──► warm up ──► run ──time over──► drain ──►
  * report
@@ -275,14 +275,15 @@ static void report(struct state *s)
 
 int events_run(struct load *load, struct error *err)
 {
-	static const struct client_events events = {on_open, on_text, on_closed};
+	static const struct client_events events = {
+	    .open = on_open, .text = on_text, .closed = on_closed};
 	const struct options *o = load->opt;
 	struct state *s;
 	int rc = -1;
 
-	if (o->window > RING || o->size > PADDING_MAX)
-		return err_set(err, ERR_REJECTED, "window at most %d, size at most %d", RING,
-			       PADDING_MAX);
+	if (o->publishers == 0 || o->window > RING || o->size > PADDING_MAX)
+		return err_set(err, ERR_REJECTED, "a publisher, window at most %d, size at most %d",
+			       RING, PADDING_MAX);
 	s = xcalloc(1, sizeof(*s));
 	s->load = load;
 	s->n_pubs = (unsigned)o->publishers;
@@ -294,8 +295,7 @@ int events_run(struct load *load, struct error *err)
 	memset(s->padding, 'x', (size_t)o->size);
 	timer_init(&s->tick, on_tick, s);
 	timer_init(&s->end, on_end, s);
-	if (pool_init(&load->pool, load->loop, o->url, o->token, s->n_pubs + s->n_subs, &events,
-		      err) == 0) {
+	if (pool_init(&load->pool, load->loop, o, s->n_pubs + s->n_subs, &events, err) == 0) {
 		for (unsigned i = 0; i < load->pool.n; i++)
 			load->pool.list[i].arg = s;
 		pool_connect(&load->pool);

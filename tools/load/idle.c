@@ -1,11 +1,13 @@
-/* Mode idle: N subscribed connections that do nothing, held until standard input ends, so that
- * somebody can look at the edge's memory meanwhile. Says {"ready":N} when all are there. */
+/* Mode idle: N subscribed connections that do nothing, in any dialect, held until standard input
+ * ends, so that somebody can look at the servers meanwhile. Says {"ready":N,…} when all are there.
+ */
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 #include "tools/load/load.h"
+#include "tools/load/watch.h"
 
 struct state {
 	struct load *load;
@@ -13,8 +15,37 @@ struct state {
 	int64_t start_us, open_us, ready_us;
 	struct loop_io input;
 	bool reading;
-	struct strbuf frame;
+	struct watch watch;
+	struct usage before, after;
 };
+
+/* Several of one connection: different ones. */
+static void place_nth(const struct client *c, int64_t i, struct place *p)
+{
+	const struct state *s = c->arg;
+	int64_t channel = (c->index + i * 7919) % s->load->opt->channels;
+
+	p->publishes = false;
+	p->token = (unsigned)channel % s->load->opt->n_tokens;
+	snprintf(p->channel, sizeof(p->channel), "idle.%s.%lld", s->load->run, (long long)channel);
+}
+
+static void place_of(const struct client *c, struct place *p)
+{
+	place_nth(c, 0, p);
+}
+
+static void ready(struct state *s)
+{
+	const struct options *o = s->load->opt;
+
+	if (++s->subscribed != (uint64_t)(s->load->pool.n * o->subscriptions))
+		return;
+	s->ready_us = load_clock_us();
+	watch_read(&s->watch, &s->after);
+	printf("{\"ready\":%u}\n", s->load->pool.n);
+	fflush(stdout);
+}
 
 static void on_open(struct client *c)
 {
@@ -24,31 +55,33 @@ static void on_open(struct client *c)
 	if (c->pool->open == c->pool->n)
 		s->open_us = load_clock_us();
 	for (int64_t i = 0; i < o->subscriptions; i++) {
-		int64_t channel = (c->index + i * 7919) % o->channels; /* several: different ones */
+		struct place place;
 
-		strbuf_reset(&s->frame);
-		strbuf_addf(&s->frame,
-			    "{\"op\":\"subscribe\",\"id\":1,\"channel\":\"idle.%s.%lld\"}",
-			    s->load->run, (long long)channel);
-		client_send(c, s->frame.data, s->frame.len);
+		place_nth(c, i, &place);
+		o->dialect->subscribe(c, &place);
+		if (!o->dialect->answers)
+			ready(s);
 	}
 }
 
 static void on_text(struct client *c, const char *text, size_t len)
 {
 	struct state *s = c->arg;
+	struct heard h;
 	char code[32];
 
-	if (scan_has(text, len, "\"op\":\"error\"")) {
-		errors_count(&s->load->errors,
-			     scan_text(text, len, "\"code\":\"", code, sizeof(code)) ? code : "?");
-		s->load->failed = true;
-		loop_stop(s->load->loop);
-	} else if (scan_has(text, len, "\"op\":\"subscribed\"") &&
-		   ++s->subscribed == (uint64_t)(c->pool->n * s->load->opt->subscriptions)) {
-		s->ready_us = load_clock_us();
-		printf("{\"ready\":%u}\n", c->pool->n);
-		fflush(stdout);
+	for (size_t n; len && c->state == CLIENT_OPEN; text += n, len -= n) {
+		n = s->load->opt->dialect->read(c, text, len, &h);
+		if (h.what == SAID_READY) {
+			ready(s);
+		} else if (h.what == SAID_REFUSED || h.what == SAID_BAD) {
+			errors_count(&s->load->errors,
+				     scan_text(h.text, h.len, "\"code\":\"", code, sizeof(code))
+					 ? code
+					 : "?");
+			s->load->failed = true;
+			loop_stop(s->load->loop);
+		}
 	}
 }
 
@@ -78,24 +111,29 @@ static void report(struct state *s)
 
 	strbuf_addf(b,
 		    "{\"connections\":%u,\"open\":%u,\"subscribed\":%llu,\"open_s\":%.3f,"
-		    "\"connections_per_s\":%.1f,"
-		    "\"ready_s\":%.3f,\"errors\":",
+		    "\"connections_per_s\":%.1f,\"ready_s\":%.3f,\"cpu_s\":",
 		    s->load->pool.n, s->load->pool.open, (unsigned long long)s->subscribed, opened,
 		    opened > 0 ? s->load->pool.n / opened : 0,
 		    (double)(s->ready_us - s->start_us) / 1e6);
+	watch_write_cpu(&s->watch, &s->before, &s->after, b);
+	strbuf_adds(b, ",\"bytes\":");
+	watch_write_bytes(&s->watch, &s->before, &s->after, b);
+	strbuf_adds(b, ",\"errors\":");
 	errors_write(&s->load->errors, b);
 	strbuf_addc(b, '}');
 }
 
 int idle_run(struct load *load, struct error *err)
 {
-	static const struct client_events events = {on_open, on_text, on_closed};
+	static const struct client_events events = {
+	    .open = on_open, .text = on_text, .closed = on_closed, .place = place_of};
 	struct state s = {.load = load};
 
 	s.input =
 	    (struct loop_io){.fd = STDIN_FILENO, .events = EPOLLIN, .fn = on_input, .arg = &s};
-	if (pool_init(&load->pool, load->loop, load->opt->url, load->opt->token,
-		      (unsigned)load->opt->connections, &events, err) != 0)
+	if (watch_init(&s.watch, load->opt->watch, err) != 0 ||
+	    pool_init(&load->pool, load->loop, load->opt, (unsigned)load->opt->connections, &events,
+		      err) != 0)
 		return -1;
 	s.reading = loop_io_add(load->loop, &s.input, err) == 0;
 	if (!s.reading) {
@@ -105,11 +143,11 @@ int idle_run(struct load *load, struct error *err)
 	for (unsigned i = 0; i < load->pool.n; i++)
 		load->pool.list[i].arg = &s;
 	s.start_us = load_clock_us();
+	watch_read(&s.watch, &s.before);
 	pool_connect(&load->pool);
 	loop_run(load->loop);
 	report(&s);
 	loop_io_del(load->loop, &s.input);
 	pool_done(&load->pool);
-	strbuf_done(&s.frame);
 	return 0;
 }

@@ -317,7 +317,8 @@ static void report(struct state *s)
 
 int tasks_run(struct load *load, struct error *err)
 {
-	static const struct client_events events = {on_open, on_text, on_closed};
+	static const struct client_events events = {
+	    .open = on_open, .text = on_text, .closed = on_closed};
 	const struct options *o = load->opt;
 	struct state s = {.load = load};
 	unsigned n = (unsigned)o->connections;
@@ -329,7 +330,7 @@ int tasks_run(struct load *load, struct error *err)
 	s.conns = xcalloc(n, sizeof(*s.conns));
 	timer_init(&s.tick, on_tick, &s);
 	timer_init(&s.end, on_end, &s);
-	if (pool_init(&load->pool, load->loop, o->url, o->token, n, &events, err) == 0) {
+	if (pool_init(&load->pool, load->loop, o, n, &events, err) == 0) {
 		for (unsigned i = 0; i < n; i++)
 			load->pool.list[i].arg = &s;
 		pool_connect(&load->pool);

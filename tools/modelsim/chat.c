@@ -1,4 +1,5 @@
-/* POST /v1/chat/completions: the answer is made at once, then given out at the pace of the knobs.
+/* POST /v1/chat/completions, and /v1/messages as Anthropic's interface has it: the answer is made
+ * at once, then given out at the pace of the knobs.
  *
  *      wait ──first_token──► speak ──last token──► done        wait, speak ──client closed──►
  * cancelled └──hang──► (for ever)   └──cut──► cut
@@ -19,6 +20,7 @@ struct ask { /* a request that was read */
 	int64_t prompt_tokens;
 	int64_t max_tokens;
 	bool stream, include_usage;
+	bool messages; /* in Anthropic's form */
 };
 
 struct answer {
@@ -31,7 +33,7 @@ struct answer {
 	int64_t tokens, said, prompt_tokens;
 	size_t at;         /* of text */
 	int64_t cut_after; /* -1: not */
-	bool stream, include_usage, shortened, begun;
+	bool stream, include_usage, messages, shortened, begun;
 	uint64_t id;
 	int64_t created;
 };
@@ -167,6 +169,75 @@ static void send_chunk(struct answer *a, struct strbuf *chunk)
 	strbuf_reset(chunk);
 }
 
+/* --- Anthropic's form: named events around the pieces -------------------------------------- */
+
+static void add_message(const struct answer *a, const char *stop, int64_t said, struct strbuf *out)
+{
+	strbuf_addf(
+	    out,
+	    "{\"id\":\"msg_%llu\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"%s\","
+	    "\"stop_reason\":%s,\"stop_sequence\":null,\"usage\":{\"input_tokens\":%lld,"
+	    "\"output_tokens\":%lld},\"content\":[",
+	    (unsigned long long)a->id, a->model->name, stop, (long long)a->prompt_tokens,
+	    (long long)said);
+	if (said > 0) {
+		strbuf_adds(out, "{\"type\":\"text\",\"text\":");
+		strbuf_add_jsonn(out, strbuf_str(&a->text), a->text.len);
+		strbuf_addc(out, '}');
+	}
+	strbuf_adds(out, "]}");
+}
+
+static void begin_message(struct answer *a, struct strbuf *chunk)
+{
+	strbuf_adds(chunk, "event: message_start\ndata: {\"type\":\"message_start\",\"message\":");
+	add_message(a, "null", 0, chunk);
+	strbuf_addc(chunk, '}');
+	send_chunk(a, chunk);
+	strbuf_adds(chunk, "event: content_block_start\ndata: {\"type\":\"content_block_start\","
+			   "\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}");
+	send_chunk(a, chunk);
+	strbuf_adds(chunk, "event: ping\ndata: {\"type\":\"ping\"}");
+	send_chunk(a, chunk);
+	a->begun = true;
+}
+
+static void add_piece(struct answer *a, const char *text, size_t len, struct strbuf *chunk)
+{
+	if (!a->begun)
+		begin_message(a, chunk);
+	strbuf_adds(chunk, "event: content_block_delta\ndata: {\"type\":\"content_block_delta\","
+			   "\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":");
+	strbuf_add_jsonn(chunk, text, len);
+	strbuf_adds(chunk, "}}");
+	send_chunk(a, chunk);
+}
+
+static const char *stop_reason(const struct answer *a)
+{
+	return a->shortened ? "\"max_tokens\"" : "\"end_turn\"";
+}
+
+static void end_message(struct answer *a, struct strbuf *chunk)
+{
+	if (!a->begun)
+		begin_message(a, chunk);
+	strbuf_adds(chunk, "event: content_block_stop\ndata: {\"type\":\"content_block_stop\","
+			   "\"index\":0}");
+	send_chunk(a, chunk);
+	strbuf_addf(
+	    chunk,
+	    "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{"
+	    "\"stop_reason\":%s,\"stop_sequence\":null},\"usage\":{\"output_tokens\":%lld}}",
+	    stop_reason(a), (long long)a->said);
+	send_chunk(a, chunk);
+	strbuf_adds(chunk, "event: message_stop\ndata: {\"type\":\"message_stop\"}");
+	send_chunk(a, chunk);
+	http_stream_end(a->conn);
+}
+
+/* --- OpenAI's form -------------------------------------------------------------------------- */
+
 /* One piece of the stream: delta or the end. */
 static void add_chunk(struct answer *a, const char *text, size_t len, const char *finish,
 		      struct strbuf *chunk)
@@ -191,7 +262,9 @@ static void say_token(struct answer *a, struct strbuf *chunk)
 {
 	size_t n = text_token(a->text.data + a->at, a->text.len - a->at);
 
-	if (a->stream)
+	if (a->stream && a->messages)
+		add_piece(a, a->text.data + a->at, n, chunk);
+	else if (a->stream)
 		add_chunk(a, a->text.data + a->at, n, NULL, chunk);
 	a->at += n;
 	a->said++;
@@ -199,6 +272,10 @@ static void say_token(struct answer *a, struct strbuf *chunk)
 
 static void finish_stream(struct answer *a, struct strbuf *chunk)
 {
+	if (a->messages) {
+		end_message(a, chunk);
+		return;
+	}
 	add_chunk(a, NULL, 0, a->shortened ? "length" : "stop", chunk);
 	if (a->include_usage) {
 		strbuf_adds(chunk, "data: ");
@@ -213,7 +290,7 @@ static void finish_stream(struct answer *a, struct strbuf *chunk)
 	http_stream_end(a->conn);
 }
 
-static void finish_whole(struct answer *a, struct strbuf *body)
+static void add_completion(const struct answer *a, struct strbuf *body)
 {
 	add_head(a, "chat.completion", body);
 	strbuf_adds(body,
@@ -222,6 +299,14 @@ static void finish_whole(struct answer *a, struct strbuf *body)
 	strbuf_addf(body, "},\"finish_reason\":\"%s\"}],", a->shortened ? "length" : "stop");
 	add_usage(a, body);
 	strbuf_addc(body, '}');
+}
+
+static void finish_whole(struct answer *a, struct strbuf *body)
+{
+	if (a->messages)
+		add_message(a, stop_reason(a), a->said, body);
+	else
+		add_completion(a, body);
 	a->model->stats.bytes_out += (int64_t)body->len;
 	http_reply(a->conn, 200, NULL, body->data, body->len);
 }
@@ -282,6 +367,7 @@ static void start_answer(struct sim *sim, struct http_conn *conn, struct model *
 	a->prompt_tokens = ask->prompt_tokens;
 	a->stream = ask->stream;
 	a->include_usage = ask->include_usage;
+	a->messages = ask->messages;
 	a->id = ++sim->next_id;
 	a->created = loop_wall_us(sim->loop) / 1000000;
 	a->cut_after = -1;
@@ -304,10 +390,11 @@ static void start_answer(struct sim *sim, struct http_conn *conn, struct model *
 	timer_set(sim->loop, &a->timer, (int64_t)(knobs->first_token_ms * 1000));
 }
 
-void chat_request(struct sim *sim, struct http_conn *conn, const struct http_req *req)
+static void take_request(struct sim *sim, struct http_conn *conn, const struct http_req *req,
+			 bool messages)
 {
 	struct error err;
-	struct ask ask = {0};
+	struct ask ask = {.messages = messages};
 	struct knobs knobs;
 	struct model *model;
 	json_t *doc = json_parse(req->body, req->body_len, &err);
@@ -321,7 +408,11 @@ void chat_request(struct sim *sim, struct http_conn *conn, const struct http_req
 	if (json_get_text(doc, "model", true, &ask.model, &err) != 0) {
 		sim_error(conn, 400, "invalid_request_error", NULL, err.msg, 0);
 	} else if ((model = sim_enter(sim, conn, req, ask.model, &knobs)) != NULL) {
-		if (read_ask(doc, &ask, &err) != 0) {
+		if (messages && json_object_get(doc, "max_tokens") == NULL) {
+			model->stats.rejected++;
+			sim_error(conn, 400, "invalid_request_error", NULL,
+				  "max_tokens: field required", 0);
+		} else if (read_ask(doc, &ask, &err) != 0) {
 			model->stats.rejected++;
 			sim_error(conn, 400, "invalid_request_error", NULL, err.msg, 0);
 		} else {
@@ -330,4 +421,14 @@ void chat_request(struct sim *sim, struct http_conn *conn, const struct http_req
 	}
 	strbuf_done(&ask.document);
 	json_decref(doc);
+}
+
+void chat_request(struct sim *sim, struct http_conn *conn, const struct http_req *req)
+{
+	take_request(sim, conn, req, false);
+}
+
+void messages_request(struct sim *sim, struct http_conn *conn, const struct http_req *req)
+{
+	take_request(sim, conn, req, true);
 }

@@ -242,6 +242,8 @@ void sim_handle(void *arg, struct http_conn *conn, const struct http_req *req)
 		list_models(sim, conn);
 	else if (post && strcmp(req->path, "/v1/chat/completions") == 0)
 		chat_request(sim, conn, req);
+	else if (post && strcmp(req->path, "/v1/messages") == 0)
+		messages_request(sim, conn, req);
 	else if (post && strcmp(req->path, "/v1/embeddings") == 0)
 		embed_request(sim, conn, req);
 	else

@@ -38,7 +38,9 @@ void sim_leave(struct model *model);
 /* Whether this request has the fault; takes one off a limited count. */
 bool sim_roll(struct sim *sim, double rate, double count, double *stored_count);
 
+/* Both doors give the same answers; they differ in how these are wrapped. */
 void chat_request(struct sim *sim, struct http_conn *conn, const struct http_req *req);
+void messages_request(struct sim *sim, struct http_conn *conn, const struct http_req *req);
 void embed_request(struct sim *sim, struct http_conn *conn, const struct http_req *req);
 
 #endif

@@ -342,6 +342,8 @@ static void pick(struct summary *s, size_t want)
 			if (!best || c->score > best->score)
 				best = c;
 		}
+		if (!best)
+			return;
 		best->picked = true;
 		damp(s, best);
 	}

@@ -62,6 +62,12 @@ json_t *cli_value(const char *arg, struct error *err);
 /* A document: as cli_value(), and any other word is a file's name. */
 json_t *cli_document(const char *arg, struct error *err);
 
+/* A secret or a PEM: text, "-" (stdin) or "@file", without the line's end behind it. Owned by the
+ * caller; NULL with *err. */
+char *cli_text(const char *arg, struct error *err);
+/* "a,b" as a list of texts. */
+json_t *cli_words(const char *arg);
+
 /* Fills what the environment and .run/env (of the current folder) say and the options did not. */
 void cli_settings(struct cli *cli);
 
@@ -79,6 +85,10 @@ void cli_answer_done(struct cli_answer *answer);
  * with the answer. */
 int cli_control(struct cli *cli, const char *method, const char *path, const json_t *body,
 		const char *const *headers, struct cli_answer *answer);
+/* PUT, PATCH or DELETE of the newest state: its ETag goes along, so nobody's change is overwritten
+ * unseen. may_be_new: PUT also makes what is not there. body is taken; the answer is shown. */
+int cli_change(struct cli *cli, const char *method, const char *path, json_t *body,
+	       bool may_be_new);
 int cli_edge(struct cli *cli, const char *method, const char *path, const json_t *body,
 	     struct cli_answer *answer);
 /* All items of a list, page after page. */
@@ -116,18 +126,35 @@ void cli_timeline(struct strbuf *out, const json_t *timeline, bool colour);
 void cli_print(const struct strbuf *text);
 /* An answer, as a table or as JSON; done with it afterwards. Nothing for one without a body. */
 int cli_show(struct cli *cli, struct cli_answer *answer);
+/* The items of one page, as a table or as JSON. */
+int cli_show_page(struct cli *cli, const char *path, const struct cli_column *columns, size_t n);
+/* All items of a list, as a table or as JSON. */
+int cli_show_list(struct cli *cli, const char *path, const struct cli_column *columns, size_t n);
+/* Says what is wrong with the words (no message: their number); CLI_USAGE. */
+int cli_usage(const struct error *err);
 /* The document as it came, for -o json. */
 void cli_print_json(const json_t *doc);
 
 /* --- the commands */
-cli_fn cmd_trace, cmd_members, cmd_audit;
+cli_fn cmd_trace, cmd_members, cmd_audit, cmd_audit_deliveries;
 cli_fn cmd_tenant_list, cmd_tenant_get, cmd_tenant_create, cmd_tenant_suspend, cmd_tenant_resume,
     cmd_tenant_delete, cmd_tenant_limits;
+cli_fn cmd_tenant_origins;
 cli_fn cmd_key_create, cmd_key_list, cmd_key_revoke;
+cli_fn cmd_signing_create, cmd_signing_list, cmd_signing_revoke, cmd_token;
 cli_fn cmd_type_list, cmd_type_create;
 cli_fn cmd_model_list, cmd_model_get, cmd_model_put, cmd_model_delete;
 cli_fn cmd_pipeline_list, cmd_pipeline_get, cmd_pipeline_put;
+cli_fn cmd_edge_list, cmd_edge_get, cmd_edge_drain, cmd_edge_undrain;
+cli_fn cmd_session_disconnect;
 cli_fn cmd_publish, cmd_subscribe;
-cli_fn cmd_task_run, cmd_task_get, cmd_task_cancel;
+cli_fn cmd_task_run, cmd_task_get, cmd_task_cancel, cmd_task_list;
+cli_fn cmd_dead_list, cmd_dead_get, cmd_dead_redrive, cmd_task_redrive, cmd_operation_get,
+    cmd_operation_cancel;
+cli_fn cmd_usage;
+cli_fn cmd_hook_list, cmd_hook_create, cmd_hook_deliver, cmd_hook_status, cmd_hook_enable,
+    cmd_hook_disable, cmd_hook_rotate, cmd_hook_delete;
+cli_fn cmd_schedule_list, cmd_schedule_get, cmd_schedule_put, cmd_schedule_pause,
+    cmd_schedule_resume, cmd_schedule_delete;
 
 #endif

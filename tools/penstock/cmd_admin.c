@@ -20,7 +20,7 @@ void cli_print_json(const json_t *doc)
 	putchar('\n');
 }
 
-static int usage(const struct error *err)
+int cli_usage(const struct error *err)
 {
 	fprintf(stderr, "penstock: %s\n",
 		*err->msg ? err->msg : "too few or too many words; see --help");
@@ -29,7 +29,7 @@ static int usage(const struct error *err)
 
 /* --- shared shapes ------------------------------------------------------------------------- */
 
-static int list(struct cli *cli, const char *path, const struct cli_column *columns, size_t n)
+int cli_show_list(struct cli *cli, const char *path, const struct cli_column *columns, size_t n)
 {
 	struct strbuf out = {0};
 	json_t *items;
@@ -80,10 +80,7 @@ static int post(struct cli *cli, const char *path, json_t *body)
 	return rc == CLI_OK ? cli_show(cli, &a) : rc;
 }
 
-/* PUT, PATCH or DELETE of the newest state: its ETag goes along, so nobody's change is overwritten
- * unseen. may_be_new: PUT also makes what is not there. */
-static int change(struct cli *cli, const char *method, const char *path, json_t *body,
-		  bool may_be_new)
+int cli_change(struct cli *cli, const char *method, const char *path, json_t *body, bool may_be_new)
 {
 	struct strbuf match = {0}, url = {0};
 	const char *headers[2] = {NULL, NULL};
@@ -134,7 +131,7 @@ int cmd_tenant_list(struct cli *cli, int argc, char **argv)
 
 	(void)argc;
 	(void)argv;
-	return list(cli, "/tenants", columns, 6);
+	return cli_show_list(cli, "/tenants", columns, 6);
 }
 
 /* Runs fn on "/tenants/<t><tail>". */
@@ -150,7 +147,7 @@ static int on_tenant(struct cli *cli, const char *tenant, const char *tail, cons
 	else if (strcmp(method, "POST") == 0)
 		rc = post(cli, path.data, body);
 	else
-		rc = change(cli, method, path.data, body, false);
+		rc = cli_change(cli, method, path.data, body, false);
 	strbuf_done(&path);
 	return rc;
 }
@@ -171,7 +168,7 @@ int cmd_tenant_create(struct cli *cli, int argc, char **argv)
 
 	if (cli_options(&argc, argv, o, 3, &err) != 0 || argc != 1 ||
 	    (o[2].value && cli_int(o[2].value, 1, 1000, &weight, &err) != 0))
-		return usage(&err);
+		return cli_usage(&err);
 	body = json_pack("{s:s,s:s}", "id", argv[0], "name", o[0].value ? o[0].value : argv[0]);
 	if (o[1].value)
 		json_object_set_new(body, "region", json_string(o[1].value));
@@ -213,7 +210,7 @@ int cmd_tenant_limits(struct cli *cli, int argc, char **argv)
 		if (!equal) {
 			json_decref(body);
 			err_set(&err, ERR_REJECTED, "%s: NAME=VALUE is wanted", argv[i]);
-			return usage(&err);
+			return cli_usage(&err);
 		}
 		*equal = 0;
 		if (cli_int(equal + 1, 0, LONG_MAX, &v, &err) == 0)
@@ -224,31 +221,45 @@ int cmd_tenant_limits(struct cli *cli, int argc, char **argv)
 	return on_tenant(cli, argv[0], "/limits", "PATCH", body);
 }
 
+int cmd_tenant_origins(struct cli *cli, int argc, char **argv)
+{
+	bool any = argc == 2 && !strcmp(argv[1], "any");
+	json_t *list;
+
+	if (argc == 1)
+		return on_tenant(cli, argv[0], "", "GET", NULL);
+	list = any ? json_null() : json_array();
+	for (int i = 1; !any && i < argc; i++)
+		json_array_append_new(list, json_string(argv[i]));
+	return on_tenant(cli, argv[0], "", "PATCH", json_pack("{s:o}", "origins", list));
+}
+
 /* --- keys and event types ------------------------------------------------------------------ */
 
 int cmd_key_create(struct cli *cli, int argc, char **argv)
 {
-	struct cli_option o[] = {
-	    {"--name", false, NULL}, {"--scopes", false, NULL}, {"--expires", false, NULL}};
+	static const char *const members[] = {"name",      "scopes",  "expires_at",
+					      "subscribe", "publish", "pipelines"};
+	struct cli_option o[] = {{"--name", false, NULL},    {"--scopes", false, NULL},
+				 {"--expires", false, NULL}, {"--subscribe", false, NULL},
+				 {"--publish", false, NULL}, {"--pipelines", false, NULL}};
 	struct error err = {0};
-	json_t *body;
+	json_t *body, *channels;
 
-	if (cli_options(&argc, argv, o, 3, &err) != 0 || argc != 1)
-		return usage(&err);
+	if (cli_options(&argc, argv, o, 6, &err) != 0 || argc != 1)
+		return cli_usage(&err);
 	body = json_object();
-	if (o[2].value)
-		json_object_set_new(body, "expires_at", json_string(o[2].value));
-	if (o[0].value)
-		json_object_set_new(body, "name", json_string(o[0].value));
-	if (o[1].value) {
-		json_t *scopes = json_array();
-		char *words = xstrdup(o[1].value), *save = NULL;
+	channels = json_object();
+	for (int i = 0; i < 6; i++) {
+		bool list = i != 0 && i != 2;
 
-		for (char *w = strtok_r(words, ",", &save); w; w = strtok_r(NULL, ",", &save))
-			json_array_append_new(scopes, json_string(w));
-		free(words);
-		json_object_set_new(body, "scopes", scopes);
+		if (o[i].value)
+			json_object_set_new(i == 3 || i == 4 ? channels : body, members[i],
+					    list ? cli_words(o[i].value) : json_string(o[i].value));
 	}
+	if (json_object_size(channels))
+		json_object_set(body, "channels", channels);
+	json_decref(channels);
 	return on_tenant(cli, argv[0], "/keys", "POST", body);
 }
 
@@ -263,7 +274,7 @@ int cmd_key_list(struct cli *cli, int argc, char **argv)
 	int rc;
 
 	(void)argc;
-	rc = list(cli, path1(&path, "/tenants/", argv[0], "/keys"), columns, 5);
+	rc = cli_show_list(cli, path1(&path, "/tenants/", argv[0], "/keys"), columns, 5);
 	strbuf_done(&path);
 	return rc;
 }
@@ -276,7 +287,79 @@ int cmd_key_revoke(struct cli *cli, int argc, char **argv)
 	(void)argc;
 	path1(&path, "/tenants/", argv[0], "/keys/");
 	cli_segment(&path, argv[1]);
-	rc = change(cli, "DELETE", path.data, NULL, false);
+	rc = cli_change(cli, "DELETE", path.data, NULL, false);
+	strbuf_done(&path);
+	return rc;
+}
+
+/* The material may be a file's or come by stdin: a secret on a command line is everybody's. */
+int cmd_signing_create(struct cli *cli, int argc, char **argv)
+{
+	static const char *const members[] = {"id", "name", "expires_at", "secret", "public_key"};
+	struct cli_option o[] = {{"--id", false, NULL},
+				 {"--name", false, NULL},
+				 {"--expires", false, NULL},
+				 {"--secret", false, NULL},
+				 {"--public-key", false, NULL}};
+	struct error err = {0};
+	json_t *body;
+
+	if (cli_options(&argc, argv, o, 5, &err) != 0 || argc != 2)
+		return cli_usage(&err);
+	body = json_pack("{s:s}", "alg", argv[1]);
+	for (int i = 0; i < 5; i++) {
+		char *text =
+		    o[i].value ? i < 3 ? xstrdup(o[i].value) : cli_text(o[i].value, &err) : NULL;
+
+		if (o[i].value && !text) {
+			json_decref(body);
+			return cli_usage(&err);
+		}
+		if (text)
+			json_object_set_new(body, members[i], json_string(text));
+		free(text);
+	}
+	return on_tenant(cli, argv[0], "/signing-keys", "POST", body);
+}
+
+int cmd_signing_list(struct cli *cli, int argc, char **argv)
+{
+	static const struct cli_column columns[] = {{"KEY", "id"},
+						    {"ALG", "alg"},
+						    {"NAME", "name"},
+						    {"STATUS", "status"},
+						    {"CREATED", "created_at"}};
+	struct strbuf path = {0};
+	int rc;
+
+	(void)argc;
+	rc = cli_show_list(cli, path1(&path, "/tenants/", argv[0], "/signing-keys"), columns, 5);
+	strbuf_done(&path);
+	return rc;
+}
+
+int cmd_signing_revoke(struct cli *cli, int argc, char **argv)
+{
+	struct strbuf path = {0};
+	int rc;
+
+	(void)argc;
+	path1(&path, "/tenants/", argv[0], "/signing-keys/");
+	cli_segment(&path, argv[1]);
+	rc = cli_change(cli, "DELETE", path.data, NULL, false);
+	strbuf_done(&path);
+	return rc;
+}
+
+int cmd_hook_delete(struct cli *cli, int argc, char **argv)
+{
+	struct strbuf path = {0};
+	int rc;
+
+	(void)argc;
+	path1(&path, "/tenants/", argv[0], "/hooks/");
+	cli_segment(&path, argv[1]);
+	rc = cli_change(cli, "DELETE", path.data, NULL, false);
 	strbuf_done(&path);
 	return rc;
 }
@@ -289,7 +372,7 @@ int cmd_type_list(struct cli *cli, int argc, char **argv)
 	int rc;
 
 	(void)argc;
-	rc = list(cli, path1(&path, "/tenants/", argv[0], "/schemas"), columns, 3);
+	rc = cli_show_list(cli, path1(&path, "/tenants/", argv[0], "/schemas"), columns, 3);
 	strbuf_done(&path);
 	return rc;
 }
@@ -302,7 +385,7 @@ int cmd_type_create(struct cli *cli, int argc, char **argv)
 	int rc;
 
 	if (!schema)
-		return usage(&err);
+		return cli_usage(&err);
 	path1(&path, "/tenants/", argv[0], "/schemas/");
 	cli_segment(&path, argv[1]);
 	strbuf_adds(&path, "/versions");
@@ -325,7 +408,7 @@ int cmd_model_list(struct cli *cli, int argc, char **argv)
 
 	(void)argc;
 	(void)argv;
-	return list(cli, "/models", columns, 7);
+	return cli_show_list(cli, "/models", columns, 7);
 }
 
 static int on_model(struct cli *cli, const char *model, const char *method, json_t *body)
@@ -336,7 +419,7 @@ static int on_model(struct cli *cli, const char *model, const char *method, json
 	path1(&path, "/models/", model, "");
 	rc = strcmp(method, "GET") == 0
 		 ? get(cli, path.data)
-		 : change(cli, method, path.data, body, strcmp(method, "PUT") == 0);
+		 : cli_change(cli, method, path.data, body, strcmp(method, "PUT") == 0);
 	strbuf_done(&path);
 	return rc;
 }
@@ -353,7 +436,7 @@ int cmd_model_put(struct cli *cli, int argc, char **argv)
 	json_t *body = cli_document(argv[1], &err);
 
 	(void)argc;
-	return body ? on_model(cli, argv[0], "PUT", body) : usage(&err);
+	return body ? on_model(cli, argv[0], "PUT", body) : cli_usage(&err);
 }
 
 int cmd_model_delete(struct cli *cli, int argc, char **argv)
@@ -369,7 +452,7 @@ int cmd_pipeline_list(struct cli *cli, int argc, char **argv)
 
 	(void)argc;
 	(void)argv;
-	return list(cli, "/pipelines", columns, 3);
+	return cli_show_list(cli, "/pipelines", columns, 3);
 }
 
 static int newest(struct cli *cli, const char *pipeline, long *version)
@@ -400,7 +483,7 @@ int cmd_pipeline_get(struct cli *cli, int argc, char **argv)
 	int rc;
 
 	if (argc > 1 && cli_int(argv[1], 1, INT32_MAX, &version, &err) != 0)
-		return usage(&err);
+		return cli_usage(&err);
 	if (argc < 2 && (rc = newest(cli, argv[0], &version)) != CLI_OK)
 		return rc;
 	path1(&path, "/pipelines/", argv[0], "/versions/");
@@ -423,7 +506,7 @@ int cmd_pipeline_put(struct cli *cli, int argc, char **argv)
 
 	(void)argc;
 	if (!body)
-		return usage(&err);
+		return cli_usage(&err);
 	rc = post(cli, path1(&path, "/pipelines/", argv[0], "/versions"), body);
 	strbuf_done(&path);
 	return rc;
@@ -453,8 +536,7 @@ int cmd_trace(struct cli *cli, int argc, char **argv)
 	return CLI_OK;
 }
 
-/* One page, not more. */
-static int items(struct cli *cli, const char *path, const struct cli_column *columns, size_t n)
+int cli_show_page(struct cli *cli, const char *path, const struct cli_column *columns, size_t n)
 {
 	struct strbuf out = {0};
 	struct cli_answer a;
@@ -482,7 +564,7 @@ int cmd_members(struct cli *cli, int argc, char **argv)
 
 	(void)argc;
 	(void)argv;
-	return items(cli, "/members", columns, 5);
+	return cli_show_page(cli, "/members", columns, 5);
 }
 
 int cmd_audit(struct cli *cli, int argc, char **argv)
@@ -500,9 +582,9 @@ int cmd_audit(struct cli *cli, int argc, char **argv)
 
 	if (cli_options(&argc, argv, o, 1, &err) != 0 || argc != 0 ||
 	    (o[0].value && cli_int(o[0].value, 1, 1000, &last, &err) != 0))
-		return usage(&err);
+		return cli_usage(&err);
 	strbuf_addf(&path, "/audit?page_size=%ld", last);
-	rc = items(cli, path.data, columns, 5);
+	rc = cli_show_page(cli, path.data, columns, 5);
 	strbuf_done(&path);
 	return rc;
 }

@@ -34,10 +34,36 @@ int cmd_task_get(struct cli *cli, int argc, char **argv)
 	return edge_task(cli, "GET", argv[0]);
 }
 
+/* With --tenant as an operator, else as the tenant's client. */
 int cmd_task_cancel(struct cli *cli, int argc, char **argv)
 {
-	(void)argc;
-	return edge_task(cli, "DELETE", argv[0]);
+	struct cli_option o[] = {{"--tenant", false, NULL}, {"--reason", false, NULL}};
+	struct strbuf path = {0}, header = {0};
+	const char *headers[2] = {NULL, NULL};
+	struct error err = {0};
+	struct cli_answer a;
+	int rc;
+
+	if (cli_options(&argc, argv, o, 2, &err) != 0 || argc != 1)
+		return cli_usage(&err);
+	if (!o[0].value)
+		return edge_task(cli, "DELETE", argv[0]);
+	if (o[1].value) {
+		if (strpbrk(o[1].value, "\r\n")) {
+			err_set(&err, ERR_REJECTED, "--reason TEXT: one line, for the audit");
+			return cli_usage(&err);
+		}
+		strbuf_addf(&header, "X-Audit-Reason: %s", o[1].value);
+		headers[0] = header.data;
+	}
+	strbuf_adds(&path, "/tasks/");
+	cli_segment(&path, argv[0]);
+	strbuf_adds(&path, ":cancel?tenant=");
+	cli_segment(&path, o[0].value);
+	rc = cli_control(cli, "POST", path.data, NULL, headers, &a);
+	strbuf_done(&path);
+	strbuf_done(&header);
+	return rc == CLI_OK ? cli_show(cli, &a) : rc;
 }
 
 /* --- following ----------------------------------------------------------------------------- */

@@ -159,7 +159,8 @@ int cli_list(struct cli *cli, const char *path, json_t **items)
 	int rc;
 
 	*items = json_array();
-	strbuf_addf(&page, "%s?page_size=1000", path);
+	const char *more = strchr(path, '?') ? "&" : "?";
+	strbuf_addf(&page, "%s%spage_size=1000", path, more);
 	for (;;) {
 		const char *next;
 
@@ -170,7 +171,7 @@ int cli_list(struct cli *cli, const char *path, json_t **items)
 		next = json_string_value(json_object_get(a.doc, "next_page_token"));
 		if (next) {
 			strbuf_reset(&page);
-			strbuf_addf(&page, "%s?page_size=1000&page_token=", path);
+			strbuf_addf(&page, "%s%spage_size=1000&page_token=", path, more);
 			cli_segment(&page, next);
 		}
 		cli_answer_done(&a);

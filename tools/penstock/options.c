@@ -124,6 +124,42 @@ json_t *cli_document(const char *arg, struct error *err)
 	return text ? cli_value(arg, err) : file_value(arg, err);
 }
 
+char *cli_text(const char *arg, struct error *err)
+{
+	struct strbuf text = {0};
+	FILE *in = arg[0] == '@' ? fopen(arg + 1, "r") : !strcmp(arg, "-") ? stdin : NULL;
+	int rc = 0;
+
+	if (arg[0] == '@' && !in) {
+		err_set(err, ERR_REJECTED, "%s: %s", arg + 1, strerror(errno));
+		return NULL;
+	}
+	if (in)
+		rc = read_all(in, &text, err);
+	else
+		strbuf_adds(&text, arg);
+	if (in && in != stdin)
+		fclose(in);
+	while (in && text.len &&
+	       (text.data[text.len - 1] == '\n' || text.data[text.len - 1] == '\r'))
+		text.data[--text.len] = 0;
+	if (rc == 0)
+		return strbuf_detach(&text, NULL);
+	strbuf_done(&text);
+	return NULL;
+}
+
+json_t *cli_words(const char *arg)
+{
+	json_t *list = json_array();
+	char *words = xstrdup(arg), *save = NULL;
+
+	for (char *w = strtok_r(words, ",", &save); w; w = strtok_r(NULL, ",", &save))
+		json_array_append_new(list, json_string(w));
+	free(words);
+	return list;
+}
+
 /* A variable of the file, or NULL; the file is small and read once for each of the four. */
 static char *from_file(const char *name)
 {

@@ -62,6 +62,26 @@ static const char *first(const json_t *events, const char *name)
 	return NULL;
 }
 
+static void task_line(struct strbuf *out, const json_t *task)
+{
+	if (!text(task, "task"))
+		return;
+	strbuf_addf(out, "%-9s", "task");
+	cli_clean(out, text(task, "task"));
+	strbuf_addf(out, "  %s version %.0f  %s\n",
+		    text(task, "pipeline") ? text(task, "pipeline") : "?",
+		    number(task, "version", 0), text(task, "state") ? text(task, "state") : "?");
+}
+
+/* A session or a trace may have several tasks: a line each. */
+static void task_lines(struct strbuf *out, const json_t *tasks)
+{
+	size_t i;
+	json_t *task;
+
+	json_array_foreach((json_t *)tasks, i, task) task_line(out, task);
+}
+
 static void head(struct strbuf *out, const json_t *t, bool colour)
 {
 	const json_t *task = json_object_get(t, "task"), *events = json_object_get(t, "events");
@@ -75,7 +95,9 @@ static void head(struct strbuf *out, const json_t *t, bool colour)
 	line(out, "session", text(t, "session") ? text(t, "session") : first(events, "session"));
 	line(out, "by", first(events, "principal"));
 	line(out, "router", first(events, "router"));
-	if (json_is_object(task)) {
+	if (!text(t, "kind") || strcmp(text(t, "kind"), "task")) {
+		task_lines(out, json_object_get(t, "tasks"));
+	} else if (json_is_object(task)) {
 		strbuf_addf(out, "%-9s%s version %.0f\n", "pipeline",
 			    text(task, "pipeline") ? text(task, "pipeline") : "?",
 			    number(task, "version", 0));
@@ -84,12 +106,16 @@ static void head(struct strbuf *out, const json_t *t, bool colour)
 	}
 }
 
-static void add_words(struct strbuf *out, const json_t *e)
+static void add_words(struct strbuf *out, const json_t *e, bool several)
 {
 	static const char *const names[] = {"pipeline", "kind",    "model", "worker",
 					    "reason",   "message", "by"};
 	const json_t *stage = member(e, "stage"), *attempt = member(e, "attempt");
 
+	/* Of several tasks: which, by the end of its id (the beginning may be the time). */
+	if (several && text(e, "channel") && !strncmp(text(e, "channel"), "task.", 5) &&
+	    strlen(text(e, "channel")) > 13)
+		strbuf_addf(out, "…%s  ", text(e, "channel") + strlen(text(e, "channel")) - 8);
 	if (json_is_string(stage))
 		strbuf_adds(out, json_string_value(stage));
 	if (json_integer_value(attempt) > 1)
@@ -105,7 +131,7 @@ static void add_words(struct strbuf *out, const json_t *e)
 			    (long long)json_integer_value(member(e, "duration_ms")));
 }
 
-static void event_lines(struct strbuf *out, const json_t *events, bool colour)
+static void event_lines(struct strbuf *out, const json_t *events, bool several, bool colour)
 {
 	size_t i;
 	json_t *e;
@@ -118,7 +144,7 @@ static void event_lines(struct strbuf *out, const json_t *events, bool colour)
 		size_t w;
 
 		strbuf_reset(&words);
-		add_words(&words, e);
+		add_words(&words, e, several);
 		if (!words.len)
 			strbuf_adds(&words, text(e, "channel") ? text(e, "channel") : "");
 		for (size_t k = 0; k < words.len; k++)
@@ -187,7 +213,7 @@ void cli_timeline(struct strbuf *out, const json_t *t, bool colour)
 	json_t *a;
 
 	head(out, t, colour);
-	event_lines(out, events, colour);
+	event_lines(out, events, json_array_size(json_object_get(t, "tasks")) > 1, colour);
 	if (json_array_size(attempts)) {
 		strbuf_addf(out, "\n%s  %-14s %-10s %3s  %-12s %-12s %-10s%s\n", dim(colour),
 			    "stage", "kind", "try", "worker", "model", "state", plain(colour));

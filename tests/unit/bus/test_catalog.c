@@ -103,6 +103,43 @@ START_TEST(keys)
 }
 END_TEST
 
+START_TEST(what_a_key_may_touch)
+{
+	ck_assert_int_eq(put("key.k1", "{\"id\":\"k1\",\"tenant\":\"acme\",\"hash\":\"" HASH
+				       "\",\"scopes\":[\"publish\"],"
+				       "\"channels\":{\"publish\":[\"room.*\"]}}"),
+			 0);
+	ck_assert(permit_allows(catalog_key(c, "k1")->permit, PERMIT_PUBLISH, "room.1"));
+	ck_assert(!permit_allows(catalog_key(c, "k1")->permit, PERMIT_PUBLISH, "hall.1"));
+	ck_assert_int_eq(put("key.k1", "{\"id\":\"k1\",\"tenant\":\"acme\",\"hash\":\"" HASH "\"}"),
+			 0);
+	ck_assert(!catalog_key(c, "k1")->permit);
+}
+END_TEST
+
+START_TEST(signing_keys)
+{
+	const struct signing_key *k;
+
+	ck_assert_int_eq(put("signing.acme.k1", "{\"id\":\"k1\",\"tenant\":\"acme\",\"alg\":"
+						"\"HS256\",\"secret\":\"s\"}"),
+			 0);
+	k = catalog_signing(c, "acme", "k1");
+	ck_assert_str_eq(k->id, "k1");
+	ck_assert_str_eq(k->tenant, "acme");
+	ck_assert_int_eq(k->alg, SIGN_HS256);
+	ck_assert(k->active && k->verifier && !k->expires_us);
+	ck_assert(!catalog_signing(c, "acme", "k2") && !catalog_signing(c, "other", "k1"));
+	ck_assert_int_eq(put("signing.acme.k1", "{\"id\":\"k1\",\"tenant\":\"acme\",\"alg\":"
+						"\"HS256\",\"status\":\"revoked\"}"),
+			 0);
+	k = catalog_signing(c, "acme", "k1");
+	ck_assert(!k->active && !k->verifier);
+	ck_assert_int_eq(put("signing.acme.k1", NULL), 0);
+	ck_assert(!catalog_signing(c, "acme", "k1"));
+}
+END_TEST
+
 START_TEST(types)
 {
 	const struct event_type *t;
@@ -209,6 +246,16 @@ static const struct {
     {"tenant.a", "{\"id\":\"a\",\"limits\":{\"burst\":1.5}}"},
     {"tenant.a", "{\"id\":\"a\",\"limits\":{\"mode\":\"maybe\"}}"},
     {"tenant.a b", "{\"id\":\"a b\"}"},
+    {"tenant.a", "{\"id\":\"a\",\"origins\":\"*\"}"},
+    {"tenant.a", "{\"id\":\"a\",\"origins\":[1]}"},
+    {"key.k", "{\"id\":\"k\",\"tenant\":\"a\",\"hash\":\"" HASH "\",\"channels\":[\"*\"]}"},
+    {"key.k", "{\"id\":\"k\",\"tenant\":\"a\",\"hash\":\"" HASH "\",\"pipelines\":[\"a*b\"]}"},
+    {"signing.a.k", "{\"id\":\"k\",\"tenant\":\"a\",\"alg\":\"HS256\"}"},
+    {"signing.a.k", "{\"id\":\"k\",\"tenant\":\"a\",\"secret\":\"s\"}"},
+    {"signing.a.k", "{\"id\":\"k\",\"tenant\":\"a\",\"alg\":\"none\",\"secret\":\"s\"}"},
+    {"signing.a.k", "{\"id\":\"k\",\"tenant\":\"a\",\"alg\":\"RS256\",\"secret\":\"s\"}"},
+    {"signing.a.k", "{\"id\":\"k\",\"tenant\":\"b\",\"alg\":\"HS256\",\"secret\":\"s\"}"},
+    {"signing.a.k", "{\"id\":\"j\",\"tenant\":\"a\",\"alg\":\"HS256\",\"secret\":\"s\"}"},
     {"key.k", "{\"id\":\"k\",\"tenant\":\"a\"}"},
     {"key.k", "{\"id\":\"k\",\"tenant\":\"a\",\"hash\":\"abc\"}"},
     {"key.k", "{\"id\":\"j\",\"tenant\":\"a\",\"hash\":\"" HASH "\"}"},
@@ -242,7 +289,42 @@ static const struct {
     {"pipeline.p.1",
      "{\"name\":\"p\",\"version\":1,\"stages\":[{\"id\":\"a\",\"kind\":\"transform\",\"needs\":["
      "\"a\"]}]}"},
+    {"edge.e-1", "{}"},
+    {"edge.e-1", "{\"id\":\"e-2\"}"},
+    {"edge.e-1", "{\"id\":\"e-1\",\"drained\":1}"},
+    {"edge.e-1", "{\"id\":\"e-1\",\"deadline_ms\":-1}"},
+    {"edge.e-1", "{\"id\":\"e-1\",\"spread_ms\":\"7\"}"},
+    {"edge.e-1", "{\"id\":\"e-1\",\"tenants\":[\"acme\"]}"},
+    {"edge.e-1", "{\"id\":\"e-1\",\"tenants\":{\"a b\":{}}}"},
+    {"edge.e-1", "{\"id\":\"e-1\",\"tenants\":{\"acme\":true}}"},
+    {"edge.e-1", "{\"id\":\"e-1\",\"tenants\":{\"acme\":{\"deadline_ms\":1e9}}}"},
 };
+
+START_TEST(drained_edges)
+{
+	const struct edge_drains *e;
+	struct drain_times t;
+
+	ck_assert_int_eq(put("edge.e.1", "{\"id\":\"e.1\"}"), 0);
+	e = catalog_edge(c, "e.1");
+	ck_assert(!e->drained);
+	ck_assert(!edge_drains_tenant(e, "acme", NULL));
+	ck_assert_int_eq(put("edge.e.1", "{\"id\":\"e.1\",\"drained\":true,\"deadline_ms\":5,"
+					 "\"tenants\":{\"acme\":{\"spread_ms\":7}}}"),
+			 0);
+	e = catalog_edge(c, "e.1");
+	ck_assert(e->drained);
+	ck_assert_int_eq(e->times.notice_ms, 5);
+	ck_assert_int_eq(e->times.spread_ms, -1);
+	ck_assert(edge_drains_tenant(e, "acme", &t));
+	ck_assert_int_eq(t.notice_ms, -1);
+	ck_assert_int_eq(t.spread_ms, 7);
+	ck_assert(!edge_drains_tenant(e, "other", &t));
+	ck_assert_int_eq(put("edge.e.1", NULL), 0);
+	ck_assert(!catalog_edge(c, "e.1"));
+	ck_assert(!edge_drains_tenant(NULL, "acme", NULL));
+}
+END_TEST
 
 START_TEST(bad_documents_are_refused)
 {
@@ -400,9 +482,12 @@ int main(void)
 	tcase_add_test(tc, tenant_defaults);
 	tcase_add_test(tc, tenant_in_full);
 	tcase_add_test(tc, keys);
+	tcase_add_test(tc, what_a_key_may_touch);
+	tcase_add_test(tc, signing_keys);
 	tcase_add_test(tc, types);
 	tcase_add_test(tc, models);
 	tcase_add_test(tc, pipelines_and_their_newest_version);
+	tcase_add_test(tc, drained_edges);
 	tcase_add_loop_test(tc, bad_documents_are_refused, 0, sizeof(refused) / sizeof(refused[0]));
 	tcase_add_test(tc, the_previous_one_stays_in_force);
 	tcase_add_test(tc, ten_thousand_tenants_come_and_go);

@@ -126,6 +126,26 @@ START_TEST(documents_are_told)
 }
 END_TEST
 
+static json_t *describe(void *arg)
+{
+	return json_pack("{s:i}", "slots", ++*(int *)arg);
+}
+
+START_TEST(what_changes_is_asked_for_at_each_beat)
+{
+	char out[32] = "";
+	int asked = 100;
+
+	members_describe(m[1], describe, &asked);
+	run(5 * SECOND);
+	ck_assert_int_ge(asked, 104);
+	ck_assert_int_le(asked, 106);
+	run(SECOND / 10);
+	members_each(m[0], "router", look, out);
+	ck_assert_int_eq(atoi(out), asked);
+}
+END_TEST
+
 START_TEST(a_good_bye_is_heard_at_once)
 {
 	members_stop(m[1]);
@@ -188,6 +208,46 @@ START_TEST(rubbish_in_the_bucket_is_not_a_member)
 	bus_put(bus[0], BUCKET_MEMBERS, "router.z", "", 0, NULL, NULL);
 	run(SECOND);
 	ck_assert_uint_eq(members_count(m[1], NULL), 3);
+}
+END_TEST
+
+static void put_text(const char *key, const char *text)
+{
+	bus_put(bus[0], BUCKET_MEMBERS, key, text, strlen(text), NULL, NULL);
+}
+
+/* A stray router would own parts that nobody serves. */
+START_TEST(a_document_must_be_of_its_key)
+{
+	struct metrics *metrics = metrics_new();
+	struct strbuf text = {0};
+	char out[32] = "";
+	int before = changes[1];
+
+	log_init("test", "test", LOG_ERROR);
+	members_count_into(m[1], metrics);
+	put_text("router.x", "{}");
+	put_text("router.x", "{\"service\":\"router\"}");
+	put_text("router.x", "{\"service\":\"router\",\"id\":\"y\"}");
+	put_text("router.x", "{\"service\":\"edge\",\"id\":\"x\"}");
+	put_text("router.x", "{\"service\":\"router\",\"id\":7}");
+	put_text("router.x", "{\"service\":\"router\",\"id\":\"x\\u0000\"}");
+	put_text("router.x", "[\"router\",\"x\"]");
+	/* Nor can one speak for somebody else who is there. */
+	put_text("router.b", "{\"service\":\"router\",\"id\":\"c\",\"slots\":99}");
+	run(SECOND);
+	ck_assert_uint_eq(members_count(m[1], NULL), 3);
+	ck_assert_int_eq(changes[1], before);
+	members_each(m[1], "router", look, out);
+	ck_assert_str_eq(out, "1");
+	metrics_text(metrics, &text);
+	ck_assert_msg(strstr(strbuf_str(&text), "penstock_members_refused_total 8\n"), "%s",
+		      strbuf_str(&text));
+	put_text("router.x", "{\"service\":\"router\",\"id\":\"x\"}");
+	run(SECOND);
+	ck_assert_uint_eq(members_count(m[1], NULL), 4);
+	strbuf_done(&text);
+	metrics_free(metrics);
 }
 END_TEST
 
@@ -297,11 +357,13 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, everybody_knows_everybody);
 	tcase_add_test(tc, documents_are_told);
+	tcase_add_test(tc, what_changes_is_asked_for_at_each_beat);
 	tcase_add_test(tc, a_good_bye_is_heard_at_once);
 	tcase_add_test(tc, a_crash_is_noticed_after_the_ttl);
 	tcase_add_test(tc, an_outage_of_the_broker_kills_nobody);
 	tcase_add_test(tc, who_crashed_in_an_outage_is_gone_after_it);
 	tcase_add_test(tc, rubbish_in_the_bucket_is_not_a_member);
+	tcase_add_test(tc, a_document_must_be_of_its_key);
 	tcase_add_test(tc, bad_names_are_refused);
 	tcase_add_test(tc, all_agree_on_the_owners);
 	tcase_add_test(pure, rendezvous_is_even);

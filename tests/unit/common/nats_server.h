@@ -8,7 +8,6 @@
 #include <arpa/inet.h>
 #include <check.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +16,8 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "tests/unit/common/remove.h"
 
 struct nats_server {
 	int pid, port;
@@ -101,20 +102,11 @@ static inline void nats_server_pause(struct nats_server *s, bool stop)
 	kill(s->pid, stop ? SIGSTOP : SIGCONT);
 }
 
-static inline int nats_unlink_one(const char *path, const struct stat *st, int flag,
-				  struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	(void)ftw;
-	return remove(path);
-}
-
 static inline void nats_server_remove(struct nats_server *s)
 {
 	if (s->pid)
 		nats_server_kill(s);
-	nftw(s->dir, nats_unlink_one, 16, FTW_DEPTH | FTW_PHYS);
+	remove_folder(s->dir);
 }
 
 #endif

@@ -1,5 +1,8 @@
 /* The simulated loop, and the timer heap against a simple model. */
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "common/loop.h"
 #include "common/rng.h"
@@ -145,15 +148,52 @@ START_TEST(hooks_run_in_each_step)
 }
 END_TEST
 
-START_TEST(it_has_no_descriptors)
+static void on_ready(struct loop_io *io, uint32_t events, void *arg)
+{
+	char c = 0;
+
+	ck_assert(events & EPOLLIN);
+	ck_assert_int_eq(read(io->fd, &c, 1), 1);
+	strbuf_addf(arg, "%c ", c);
+}
+
+START_TEST(descriptors_come_before_time_passes)
 {
 	struct loop *loop = loop_new_sim(0);
-	struct loop_io io = {.fd = 0};
+	struct strbuf trace = {0};
+	struct noted a;
+	struct error err;
+	int pair[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	struct loop_io io = {.fd = pair[0], .events = EPOLLIN, .fn = on_ready, .arg = &trace};
+	noted_init(&a, loop, &trace, 'a');
+	loop_sim_touch(loop); /* nothing to look at yet */
+	ck_assert_int_eq(loop_io_add(loop, &io, &err), 0);
+	timer_set(loop, &a.timer, 5);
+	ck_assert_int_eq(write(pair[1], "xy", 2), 2);
+	loop_run(loop);
+	ck_assert_str_eq(strbuf_str(&trace), "x y a5 ");
+	timer_set(loop, &a.timer, 5);
+	ck_assert_int_eq(write(pair[1], "z", 1), 1);
+	loop_sim_touch(loop);
+	loop_run(loop);
+	ck_assert_str_eq(strbuf_str(&trace), "x y a5 z a10 ");
+	loop_io_del(loop, &io);
+	close(pair[0]);
+	close(pair[1]);
+	strbuf_done(&trace);
+	loop_free(loop);
+}
+END_TEST
+
+START_TEST(it_has_no_signals)
+{
+	struct loop *loop = loop_new_sim(0);
 	struct error err = {0};
 
-	ck_assert_int_eq(loop_io_add(loop, &io, &err), -1);
-	ck_assert_int_eq(err.code, ERR_FATAL);
 	ck_assert_int_eq(loop_signal(loop, 15, NULL, NULL, &err), -1);
+	ck_assert_int_eq(err.code, ERR_FATAL);
 	loop_free(loop);
 }
 END_TEST
@@ -235,5 +275,5 @@ START_TEST(heap_agrees_with_a_model)
 END_TEST
 
 RUN_TESTS("loop_sim", the_clock_moves_to_the_next_timer, posts_come_before_time_passes,
-	  run_ends_at_a_stop, hooks_run_in_each_step, it_has_no_descriptors,
-	  heap_agrees_with_a_model)
+	  run_ends_at_a_stop, hooks_run_in_each_step, descriptors_come_before_time_passes,
+	  it_has_no_signals, heap_agrees_with_a_model)

@@ -112,7 +112,8 @@ START_TEST(subjects_are_those_of_the_document)
 	ck_assert_str_eq(subject_dlt(7, "acme", "task.x").text, "pen.dlt.7.acme.task.x");
 	ck_assert_str_eq(subject_live(15, "acme", "a:b").text, "pen.live.15.acme.a:b");
 	ck_assert_str_eq(subject_task("default", "acme").text, "pen.task.default.acme");
-	ck_assert_str_eq(subject_wait(3, "acme").text, "pen.wait.3.acme");
+	ck_assert_str_eq(subject_wait(3, "acme", POOL_DEFAULT).text, "pen.wait.3.acme");
+	ck_assert_str_eq(subject_wait(3, "acme", POOL_BATCH).text, "pen.wait.3.acme.batch");
 	ck_assert_str_eq(subject_end(3).text, "pen.ctl.end.3");
 }
 END_TEST

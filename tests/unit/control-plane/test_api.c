@@ -281,6 +281,70 @@ START_TEST(test_key)
 }
 END_TEST
 
+#define SECRET "0123456789abcdef0123456789ABCDEF"
+/* Of RFC 7515, A.3 */
+#define PEM                                                                                        \
+	"-----BEGIN PUBLIC KEY-----\\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEf83OJ3D2xF1Bg8vub9tLe1"  \
+	"gHMzV7\\n6e8Tus9uPHvRVEXH8UTNG72bfocs3+257rn0s2ldbqkLJK2KRiMohYjlrQ==\\n-----END PUBLIC " \
+	"KEY-----\\n"
+
+START_TEST(test_signing_key)
+{
+	begin();
+	ASK(201, "POST", "/tenants", "{'id':'st'}");
+	ASK(404, "POST", "/tenants/nobody/signing-keys", "{'alg':'HS256'}");
+	ASK(422, "POST", "/tenants/st/signing-keys", "{'alg':'none'}");
+	ASK(200, "POST", "/tenants/st/signing-keys?validate_only=true", "{'alg':'HS256'}");
+	ck_assert_ptr_null(word("secret"));
+	ASK(201, "POST", "/tenants/st/signing-keys", "{'alg':'HS256'}"); /* one is made */
+	ck_assert_uint_eq(strlen(word("secret")), 43);
+	ck_assert_uint_eq(strlen(word("id")), 16);
+	ASK(201, "POST", "/tenants/st/signing-keys",
+	    "{'alg':'HS256','id':'k1','secret':'" SECRET "','name':'ours'}");
+	ck_assert_str_eq(word("secret"), SECRET);
+	ck_assert_str_eq(reply.location, "/v1/tenants/st/signing-keys/k1");
+	ck_assert_str_eq(
+	    outbox("signing.st.k1"),
+	    "{'id':'k1','tenant':'st','alg':'HS256','status':'active','secret':'" SECRET "'}");
+	ck_assert_str_eq(outbox("signing.st.k1"), published("signing.st.k1"));
+	ASK(409, "POST", "/tenants/st/signing-keys", "{'alg':'HS256','id':'k1'}");
+	ASK(201, "POST", "/tenants/st/signing-keys",
+	    "{'alg':'ES256','id':'k2','public_key':'" PEM "'}");
+	ck_assert_ptr_null(word("secret"));
+	ck_assert_ptr_nonnull(strstr(outbox("signing.st.k2"), "BEGIN PUBLIC KEY"));
+	ck_assert_str_eq(outbox("signing.st.k2"), published("signing.st.k2"));
+	ASK(200, "GET", "/tenants/st/signing-keys", NULL);
+	ck_assert_ptr_nonnull(strstr(reply.body.data, "\"k2\""));
+	ck_assert_ptr_null(strstr(reply.body.data, "secret"));
+	ASK(200, "GET", "/tenants/st/signing-keys/k1", NULL);
+	ck_assert_ptr_null(word("secret"));
+	ASK(428, "DELETE", "/tenants/st/signing-keys/k1", NULL);
+	ASK(404, "GET", "/tenants/other/signing-keys/k1", NULL);
+	ASK(200, "GET", "/tenants/st/signing-keys/k1", NULL);
+	with.if_match = tag();
+	ASK(204, "DELETE", "/tenants/st/signing-keys/k1", NULL);
+	/* What is revoked verifies nothing any more, and its id is nobody else's. */
+	ck_assert_str_eq(outbox("signing.st.k1"),
+			 "{'id':'k1','tenant':'st','alg':'HS256','status':'revoked'}");
+	ck_assert_str_eq(outbox("signing.st.k1"), published("signing.st.k1"));
+	ck_assert_int_eq(
+	    count("SELECT count(*) FROM control.signing_keys WHERE secret = '" SECRET "'"), 0);
+	ASK(409, "POST", "/tenants/st/signing-keys", "{'alg':'HS256','id':'k1'}");
+	ck_assert_int_eq(
+	    count("SELECT count(*) FROM control.audit a WHERE a::text LIKE '%" SECRET "%'"), 0);
+	ck_assert_int_eq(
+	    count("SELECT count(*) FROM control.audit WHERE tenant = 'st' AND action IN"
+		  " ('signing-key.create', 'signing-key.revoke')"),
+	    4);
+	ASK(200, "GET", "/tenants/st", NULL);
+	with.if_match = tag();
+	ASK(204, "DELETE", "/tenants/st", NULL);
+	ck_assert_str_eq(outbox("signing.st.k2"), "");
+	ck_assert_ptr_null(published("signing.st.k2"));
+	end();
+}
+END_TEST
+
 START_TEST(test_versions_of_a_type)
 {
 	begin();
@@ -570,7 +634,218 @@ START_TEST(test_large_documents)
 }
 END_TEST
 
-RUN_DATABASE_TESTS("api", test_tenant, test_tenant_delete, test_limits, test_key,
-		   test_versions_of_a_type, test_models_and_pipelines, test_validate_only,
-		   test_operators, test_pages, test_audit, test_requests, test_database_away,
-		   test_large_documents)
+/* Without a bus nobody is known to live, but what is wanted of an edge can still be changed. */
+START_TEST(test_edges)
+{
+	const char *why = "new kernel";
+	begin();
+	ASK(201, "POST", "/tenants", "{'id':'dr'}");
+	with.reason = why;
+	ASK(503, "POST", "/edges/e1:drain", NULL);
+	ASK(503, "GET", "/edges/e1", NULL);
+	ASK(503, "GET", "/edges", NULL);
+	count("INSERT INTO control.edges (id, doc) VALUES ('e1',"
+	      " '{\"id\":\"e1\",\"drained\":true,\"tenants\":{}}') RETURNING 1");
+	ASK(400, "POST", "/edges/e1:undrain", NULL);
+	with.reason = " ";
+	ASK(400, "POST", "/edges/e1:undrain", NULL);
+	with.reason = "\xff";
+	ASK(400, "POST", "/edges/e1:undrain", NULL);
+	with.reason = why;
+	ASK(422, "POST", "/edges/e1:drain", "{'deadline_ms':-5}");
+	with.reason = why;
+	ASK(404, "POST", "/edges/e1:drain", "{'tenant':'nobody'}");
+	with.reason = why;
+	ASK(200, "POST", "/edges/e1:drain?validate_only=true", "{'tenant':'dr'}");
+	ck_assert_str_eq(published("edge.e1"), "{'id':'e1','drained':true,'tenants':{}}");
+	with.reason = why;
+	ASK(200, "POST", "/edges/e1:drain", "{'tenant':'dr','deadline_ms':50}");
+	ck_assert(json_is_false(json_object_get(doc, "live")));
+	ck_assert_str_eq(outbox("edge.e1"), published("edge.e1"));
+	ck_assert_str_eq(published("edge.e1"),
+			 "{'id':'e1','drained':true,'tenants':{'dr':{'deadline_ms':50}}}");
+	ASK(200, "GET", "/audit?page_size=1", NULL);
+	json_t *row = json_array_get(json_object_get(doc, "items"), 0);
+	ck_assert_str_eq(json_string_value(json_object_get(row, "action")), "edge.drain");
+	ck_assert_str_eq(json_string_value(json_object_get(row, "reason")), why);
+	ck_assert_str_eq(json_string_value(json_object_get(row, "tenant")), "dr");
+	ASK(200, "GET", "/edges/e1", NULL);
+	ck_assert(json_is_true(json_object_get(json_object_get(doc, "drain"), "drained")));
+	with.reason = why;
+	ASK(200, "POST", "/edges/e1:undrain", NULL);
+	with.reason = why;
+	ASK(200, "POST", "/edges/e1:undrain", "{'tenant':'dr'}");
+	ck_assert(json_is_null(json_object_get(doc, "drain")));
+	ck_assert_str_eq(outbox("edge.e1"), "");
+	ck_assert_ptr_null(published("edge.e1"));
+	end();
+}
+END_TEST
+
+/* The items of the last answer, compact, with ' for ". */
+static const char *items(void)
+{
+	static char copy[1024];
+	char *text = json_text(json_object_get(doc, "items"), NULL);
+	snprintf(copy, sizeof(copy), "%s", text);
+	free(text);
+	for (char *p = copy; *p; p++)
+		if (*p == '"')
+			*p = '\'';
+	return copy;
+}
+
+START_TEST(test_usage)
+{
+	begin();
+	count("WITH x AS (INSERT INTO usage_days SELECT d, t, p, 'm', 2, 1, 100, 10, 110, 0.5 FROM"
+	      " unnest(ARRAY['2026-11-01', '2026-11-02']::date[]) d,"
+	      " unnest(ARRAY['u1', 'u2']) t, unnest(ARRAY['p', 'q']) p RETURNING 1) SELECT 1");
+	count("WITH x AS (INSERT INTO usage_tasks (tenant, task, pipeline, model, calls, failed,"
+	      " prompt_tokens, completion_tokens, total_tokens, cost, updated_at) VALUES"
+	      " ('u1', 't1', 'p', 'm', 2, 1, 100, 10, 110, 0.5, now()) RETURNING 1) SELECT 1");
+	ASK(200, "GET", "/usage", NULL);
+	ck_assert_uint_eq(json_array_size(json_object_get(doc, "items")), 8);
+	ASK(200, "GET", "/usage?tenant=u1&by=tenant", NULL);
+	ck_assert_str_eq(items(), "[{'tenant':'u1','calls':8,'failed':4,'prompt_tokens':400,"
+				  "'completion_tokens':40,'total_tokens':440,'cost':2}]");
+	ASK(200, "GET", "/usage?pipeline=q&from=2026-11-02&to=2026-11-02&by=day,model", NULL);
+	ck_assert_str_eq(items(), "[{'day':'2026-11-02','model':'m','calls':4,'failed':2,"
+				  "'prompt_tokens':200,'completion_tokens':20,'total_tokens':220,"
+				  "'cost':1}]");
+	ASK(200, "GET", "/usage?page_size=5", NULL);
+	ck_assert_uint_eq(json_array_size(json_object_get(doc, "items")), 5);
+	char next[256];
+	snprintf(next, sizeof(next), "/usage?page_size=5&page_token=%s", word("next_page_token"));
+	ASK(200, "GET", next, NULL);
+	ck_assert_uint_eq(json_array_size(json_object_get(doc, "items")), 3);
+	ASK(200, "GET", "/usage?tenant=u1&task=t1", NULL);
+	ck_assert_str_eq(items(), "[{'task':'t1','tenant':'u1','pipeline':'p','model':'m',"
+				  "'calls':2,'failed':1,'prompt_tokens':100,'completion_tokens':10,"
+				  "'total_tokens':110,'cost':0.5}]");
+	ASK(200, "GET", "/usage?tenant=u2&task=t1", NULL);
+	ck_assert_str_eq(items(), "[]");
+	ASK(400, "GET", "/usage?task=t1", NULL);
+	ASK(400, "GET", "/usage?by=hour", NULL);
+	static const char *const bad[] = {"2026-02-29",  "2026-13-01", "20261101",
+					  "2026-11-01x", "2026-1-011", "now"};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		snprintf(next, sizeof(next), "/usage?from=%s", bad[i]);
+		ASK(400, "GET", next, NULL);
+	}
+	ASK(200, "GET", "/usage?from=2024-02-29", NULL);
+	ASK(201, "PUT", "/models/priced",
+	    "{'kind':'http','url':'http://x','price':{'input':0.25,'output':2}}");
+	ASK(422, "PUT", "/models/dear", "{'kind':'http','url':'http://x','price':{'input':-1}}");
+	ASK(422, "PUT", "/models/dear", "{'kind':'http','url':'http://x','price':{'input':'1'}}");
+	ASK(422, "PUT", "/models/dear", "{'kind':'http','url':'http://x','price':{'inputs':1}}");
+	ASK(422, "PUT", "/models/dear", "{'kind':'http','url':'http://x','price':1}");
+	end();
+}
+END_TEST
+
+START_TEST(test_hooks)
+{
+	begin();
+	ASK(404, "POST", "/tenants/hk/hooks", "{'pipeline':'p'}");
+	ASK(201, "POST", "/tenants", "{'id':'hk','name':'Hk'}");
+	ASK(422, "POST", "/tenants/hk/hooks", "{}");
+	ASK(422, "POST", "/tenants/hk/hooks", "{'pipeline':'a b'}");
+	ASK(422, "POST", "/tenants/hk/hooks", "{'pipeline':'p','secret':'whsec_short'}");
+	ASK(422, "POST", "/tenants/hk/hooks", "{'pipeline':'p','priority':101}");
+	ASK(422, "POST", "/tenants/hk/hooks", "{'pipeline':'p','id':'mine'}");
+	ASK(200, "POST", "/tenants/hk/hooks?validate_only=true", "{'pipeline':'p'}");
+	ck_assert_ptr_null(json_object_get(doc, "secret"));
+	ASK(200, "GET", "/tenants/hk/hooks", NULL);
+	ck_assert_str_eq(items(), "[]");
+	ASK(201, "POST", "/tenants/hk/hooks", "{'pipeline':'p','priority':-1,'name':'CI'}");
+	char id[64], secret[128], path[128], key[80], wanted[400];
+	snprintf(id, sizeof(id), "%s", word("id"));
+	snprintf(secret, sizeof(secret), "%s", word("secret"));
+	ck_assert(!strncmp(secret, "whsec_", 6));
+	snprintf(path, sizeof(path), "/tenants/hk/hooks/%s", id);
+	ck_assert_ptr_nonnull(strstr(reply.location, path));
+	snprintf(key, sizeof(key), "hook.%s", id);
+	snprintf(wanted, sizeof(wanted),
+		 "{'id':'%s','tenant':'hk','pipeline':'p','priority':-1,'secret':'%s'}", id,
+		 secret);
+	ck_assert_str_eq(published(key), wanted);
+	ck_assert_str_eq(outbox(key), published(key));
+	/* Never again. */
+	ASK(200, "GET", path, NULL);
+	ck_assert_ptr_null(json_object_get(doc, "secret"));
+	with.if_match = tag();
+	ASK(204, "DELETE", path, NULL);
+	ck_assert_ptr_null(published(key));
+	ck_assert_str_eq(outbox(key), "");
+	ASK(404, "GET", path, NULL);
+	ASK(404, "DELETE", path, NULL);
+	ASK(200, "GET", "/audit?page_size=2", NULL);
+	ck_assert_ptr_null(strstr(strbuf_str(&reply.body), secret));
+	ck_assert_ptr_nonnull(strstr(strbuf_str(&reply.body), "hook.create"));
+	/* A tenant takes its hooks along. */
+	ASK(201, "POST", "/tenants/hk/hooks", "{'pipeline':'p'}");
+	snprintf(key, sizeof(key), "hook.%s", word("id"));
+	ASK(200, "GET", "/tenants/hk", NULL);
+	with.if_match = tag();
+	ASK(204, "DELETE", "/tenants/hk", NULL);
+	ck_assert_str_eq(outbox(key), "");
+	end();
+}
+END_TEST
+
+START_TEST(test_schedules)
+{
+	static const char good[] = "{'cron':'0 9 * * mon-fri','pipeline':'p'}";
+	begin();
+	ASK(404, "PUT", "/tenants/sc/schedules/s", good);
+	ASK(201, "POST", "/tenants", "{'id':'sc'}");
+	ASK(422, "PUT", "/tenants/sc/schedules/s", "{'cron':'0 9 * *','pipeline':'p'}");
+	ASK(422, "PUT", "/tenants/sc/schedules/s", "{'pipeline':'p'}");
+	ASK(422, "PUT", "/tenants/sc/schedules/s", "{'cron':'@daily'}");
+	ASK(422, "PUT", "/tenants/sc/schedules/s", "{'cron':'@daily','pipeline':'a b'}");
+	ASK(422, "PUT", "/tenants/sc/schedules/s",
+	    "{'cron':'@daily','pipeline':'p','zone':'Europe/Atlantis'}");
+	ASK(422, "PUT", "/tenants/sc/schedules/s",
+	    "{'cron':'@daily','pipeline':'p','missed':'all'}");
+	ASK(422, "PUT", "/tenants/sc/schedules/s", "{'cron':'@daily','pipeline':'p','every':1}");
+	ASK(422, "PUT", "/tenants/sc/schedules/a%20b", good);
+	ASK(200, "PUT", "/tenants/sc/schedules/s?validate_only=true", good);
+	ASK(404, "GET", "/tenants/sc/schedules/s", NULL);
+	ASK(201, "PUT", "/tenants/sc/schedules/s",
+	    "{'cron':'0 0 1 1 *','pipeline':'p','zone':'America/New_York','input':[1]}");
+	ck_assert_ptr_nonnull(strstr(reply.location, "/v1/tenants/sc/schedules/s"));
+	ck_assert_str_eq(word("missed"), "skip");
+	/* Midnight there is five in the morning. */
+	const char *next =
+	    json_string_value(json_object_get(json_object_get(doc, "status"), "next_at"));
+	ck_assert_ptr_nonnull(next);
+	ck_assert_str_eq(next + 4, "-01-01T05:00:00Z");
+	ASK(428, "PUT", "/tenants/sc/schedules/s", good);
+	ASK(200, "GET", "/tenants/sc/schedules/s", NULL);
+	char *read = json_dumps(doc, 0);
+	with.if_match = tag();
+	/* What was read can be written back. */
+	ask("PUT", "/tenants/sc/schedules/s", read);
+	free(read);
+	ck_assert_int_eq(reply.status, 200);
+	with.if_match = "*";
+	ASK(200, "PUT", "/tenants/sc/schedules/s",
+	    "{'cron':'@hourly','pipeline':'p','paused':true}");
+	ck_assert(json_is_null(json_object_get(json_object_get(doc, "status"), "next_at")));
+	ASK(200, "GET", "/tenants/sc/schedules", NULL);
+	ck_assert_ptr_nonnull(strstr(items(), "@hourly"));
+	with.if_match = "*";
+	ASK(204, "DELETE", "/tenants/sc/schedules/s", NULL);
+	ASK(404, "GET", "/tenants/sc/schedules/s", NULL);
+	ASK(200, "GET", "/audit?page_size=4", NULL);
+	ck_assert_ptr_nonnull(strstr(strbuf_str(&reply.body), "schedule.create"));
+	ck_assert_ptr_nonnull(strstr(strbuf_str(&reply.body), "schedule.delete"));
+	end();
+}
+END_TEST
+
+RUN_DATABASE_TESTS("api", test_schedules, test_hooks, test_usage, test_tenant, test_tenant_delete,
+		   test_limits, test_key, test_signing_key, test_versions_of_a_type,
+		   test_models_and_pipelines, test_validate_only, test_operators, test_pages,
+		   test_audit, test_requests, test_database_away, test_large_documents, test_edges)

@@ -9,7 +9,13 @@
 #include "services/control-plane/registry.h"
 #include "tests/unit/control-plane/suite.h"
 
-#define NOW 1795492800000000LL /* 2026-11-24T04:00:00Z */
+#define NOW    1795492800000000LL /* 2026-11-24T04:00:00Z */
+#define SECRET "0123456789abcdef0123456789ABCDEF"
+/* Of RFC 7515, A.3 */
+#define PEM                                                                                        \
+	"-----BEGIN PUBLIC KEY-----\\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEf83OJ3D2xF1Bg8vub9tLe1"  \
+	"gHMzV7\\n6e8Tus9uPHvRVEXH8UTNG72bfocs3+257rn0s2ldbqkLJK2KRiMohYjlrQ==\\n-----END PUBLIC " \
+	"KEY-----\\n"
 
 static json_t *tenant(const json_t *in, struct error *err)
 {
@@ -19,6 +25,16 @@ static json_t *tenant(const json_t *in, struct error *err)
 static json_t *key(const json_t *in, struct error *err)
 {
 	return registry_key(in, "k1", "acme", NOW, err);
+}
+
+static json_t *signing(const json_t *in, struct error *err)
+{
+	return registry_signing(in, "fresh", "acme", NOW, err);
+}
+
+static json_t *hook_out(const json_t *in, struct error *err)
+{
+	return registry_hook_out(in, "h1", "acme", NOW, err);
 }
 
 static json_t *first_version(const json_t *in, struct error *err)
@@ -75,6 +91,36 @@ static const struct good goods[] = {
      "{'id':'k1','tenant':'acme','name':'ci','scopes':['publish','task'],"
      "'expires_at':'2026-11-24T04:30:00.500000Z','status':'active',"
      "'created_at':'2026-11-24T04:00:00.000000Z'}"},
+    {tenant,
+     "{'id':'a','origins':['https://app.example.com','http://localhost:3000',"
+     "'https://*.example.com','capacitor://localhost','http://[::1]:80']}",
+     "{'id':'a','name':'a','region':'local','class':'standard','status':'active','weight':1,"
+     "'labels':{},'origins':['https://app.example.com','http://localhost:3000',"
+     "'https://*.example.com','capacitor://localhost','http://[::1]:80']}"},
+    {key, "{'scopes':['publish'],'channels':{'publish':['room.*']},'pipelines':[]}",
+     "{'id':'k1','tenant':'acme','scopes':['publish'],'channels':{'publish':['room.*']},"
+     "'pipelines':[],'status':'active','created_at':'2026-11-24T04:00:00.000000Z'}"},
+    {signing, "{'alg':'HS256','secret':'" SECRET "','name':'n'}",
+     "{'id':'fresh','tenant':'acme','name':'n','alg':'HS256','status':'active',"
+     "'created_at':'2026-11-24T04:00:00.000000Z'}"},
+    {signing,
+     "{'alg':'ES256','id':'k-1','public_key':'" PEM "','expires_at':'2026-11-24T05:00:00Z'}",
+     "{'id':'k-1','tenant':'acme','alg':'ES256','public_key':'" PEM
+     "','expires_at':'2026-11-24T05:00:00.000000Z','status':'active',"
+     "'created_at':'2026-11-24T04:00:00.000000Z'}"},
+    {hook_out, "{'direction':'out','url':'https://x.example/h','channels':['room.*']}",
+     "{'id':'h1','tenant':'acme','direction':'out','url':'https://x.example/h',"
+     "'channels':['room.*'],'concurrent':8,'timeout_ms':15000,'disable_after_s':86400,"
+     "'retry':{'max_attempts':20,'initial_ms':5000,'max_ms':3600000},'allow_private':false,"
+     "'created_at':'2026-11-24T04:00:00.000000Z'}"},
+    {hook_out,
+     "{'direction':'out','url':'http://[::1]:80/h','channels':['a','*'],'types':['t'],"
+     "'allow_private':true,'retry':{'max_attempts':1},'name':'n','concurrent':1}",
+     "{'id':'h1','tenant':'acme','direction':'out','name':'n','url':'http://[::1]:80/h',"
+     "'channels':['a','*'],'types':['t'],'concurrent':1,'timeout_ms':15000,"
+     "'disable_after_s':86400,"
+     "'retry':{'max_attempts':1,'initial_ms':5000,'max_ms':3600000},'allow_private':true,"
+     "'created_at':'2026-11-24T04:00:00.000000Z'}"},
     {first_version, "{'class':'durable'}",
      "{'tenant':'acme','type':'chat.message','version':1,'class':'durable','schema':true,"
      "'state':'active'}"},
@@ -94,6 +140,12 @@ static const struct good goods[] = {
      "{'name':'m','kind':'http','url':'https://x','secret_env':'API_KEY2',"
      "'limits':{'rpm':5,'tpm':0,'concurrent':0},'timeout_ms':100,'first_token_timeout_ms':100,"
      "'fallbacks':['b','a']}"},
+    {model,
+     "{'name':'m','kind':'http','url':'https://x','limits':{'rpm':50,'concurrent':4},"
+     "'safe_capacity':{'concurrent':0,'rpm':50}}",
+     "{'name':'m','kind':'http','url':'https://x','limits':{'rpm':50,'tpm':0,'concurrent':4},"
+     "'safe_capacity':{'rpm':50,'concurrent':0},'timeout_ms':60000,"
+     "'first_token_timeout_ms':30000,'fallbacks':[]}"},
     {pipeline, "{'stages':[{'id':'a','kind':'transform','input':'.input'}]}",
      "{'name':'demo','version':3,'stages':[{'id':'a','kind':'transform','input':'.input'}],"
      "'triggers':[]}"},
@@ -126,6 +178,7 @@ struct bad {
 	enum err_code code;
 };
 
+#define HOOK  "'direction':'out','url':'http://x.example/'"
 #define MODEL "'name':'m','kind':'http','url':'http://x'"
 
 static const struct bad bads[] = {
@@ -151,6 +204,34 @@ static const struct bad bads[] = {
     {registry_limits, "{'tasks_queued':-1}", "tasks_queued", ERR_REJECTED},
     {registry_limits, "{'mode':'off'}", "mode", ERR_REJECTED},
     {registry_limits, "{'evnts':1}", "evnts", ERR_REJECTED},
+    {tenant, "{'id':'a','origins':'*'}", "origins", ERR_REJECTED},
+    {tenant, "{'id':'a','origins':['*']}", "origins[0]", ERR_REJECTED},
+    {tenant, "{'id':'a','origins':['https://a','b.test']}", "origins[1]", ERR_REJECTED},
+    {tenant, "{'id':'a','origins':['https://a/']}", "origins[0]", ERR_REJECTED},
+    {tenant, "{'id':'a','origins':['https://']}", "origins[0]", ERR_REJECTED},
+    {tenant, "{'id':'a','origins':['https://a:']}", "origins[0]", ERR_REJECTED},
+    {tenant, "{'id':'a','origins':['https://a:8x']}", "origins[0]", ERR_REJECTED},
+    {tenant, "{'id':'a','origins':['https://a.*.b']}", "origins[0]", ERR_REJECTED},
+    {tenant, "{'id':'a','origins':['https://u@a']}", "origins[0]", ERR_REJECTED},
+    {tenant, "{'id':'a','origins':['http://[::1']}", "origins[0]", ERR_REJECTED},
+    {key, "{'channels':['*']}", "channels", ERR_REJECTED},
+    {key, "{'channels':{'publish':['a b']}}", "channels.publish[0]", ERR_REJECTED},
+    {key, "{'channels':{'write':['a']}}", "channels", ERR_REJECTED},
+    {key, "{'pipelines':'*'}", "pipelines", ERR_REJECTED},
+    {signing, "{}", "alg", ERR_REJECTED},
+    {signing, "{'alg':'none'}", "alg", ERR_REJECTED},
+    {signing, "{'alg':'HS512'}", "alg", ERR_REJECTED},
+    {signing, "{'alg':'HS256','secret':'too short'}", "secret", ERR_REJECTED},
+    {signing, "{'alg':'HS256','secret':7}", "secret", ERR_REJECTED},
+    {signing, "{'alg':'HS256','public_key':'" PEM "'}", "public_key", ERR_REJECTED},
+    {signing, "{'alg':'RS256'}", "public_key", ERR_REJECTED},
+    {signing, "{'alg':'RS256','public_key':'" PEM "'}", "public_key", ERR_REJECTED},
+    {signing, "{'alg':'ES256','public_key':'" PEM "','secret':'" SECRET "'}", "secret",
+     ERR_REJECTED},
+    {signing, "{'alg':'ES256','public_key':'x'}", "public_key", ERR_REJECTED},
+    {signing, "{'alg':'HS256','id':'a.b'}", "id", ERR_REJECTED},
+    {signing, "{'alg':'HS256','id':''}", "id", ERR_REJECTED},
+    {signing, "{'alg':'HS256','status':'active'}", "status", ERR_REJECTED},
     {key, "{'scopes':[]}", "scopes", ERR_REJECTED},
     {key, "{'scopes':['publish','publish']}", "scopes", ERR_REJECTED},
     {key, "{'scopes':['admin']}", "scopes", ERR_REJECTED},
@@ -175,6 +256,16 @@ static const struct bad bads[] = {
     {model, "{'name':'m','kind':'http','url':'ftp://x'}", "url", ERR_REJECTED},
     {model, "{'name':'m','kind':'http','url':'http://'}", "url", ERR_REJECTED},
     {model, "{'name':'m','kind':'http','url':'http:///v1'}", "url", ERR_REJECTED},
+    {hook_out, "{" HOOK ",'channels':[]}", "channels", ERR_REJECTED},
+    {hook_out, "{" HOOK ",'channels':['a**']}", "channels", ERR_REJECTED},
+    {hook_out, "{" HOOK ",'channels':['a'],'retry':{'max_attempts':0}}", "max_attempts",
+     ERR_REJECTED},
+    {hook_out, "{" HOOK ",'channels':['a'],'secret':'whsec_AAAA'}", "secret", ERR_REJECTED},
+    {hook_out, "{" HOOK ",'channels':['a'],'pipeline':'p'}", "pipeline", ERR_REJECTED},
+    {hook_out, "{'direction':'out','url':'http://127.1/','channels':['a']}", "allow_private",
+     ERR_REJECTED},
+    {hook_out, "{'direction':'out','url':'http://[fd00::1]/','channels':['a']}", "allow_private",
+     ERR_REJECTED},
     {model, "{'name':'m','kind':'http','url':'http://u:p@x'}", "secret_env", ERR_REJECTED},
     {model, "{'name':'m','kind':'http','url':'http://x y'}", "url", ERR_REJECTED},
     {model, "{" MODEL ",'secret_env':'sk-123'}", "secret_env", ERR_REJECTED},
@@ -182,6 +273,10 @@ static const struct bad bads[] = {
     {model, "{" MODEL ",'limits':7}", "limits", ERR_REJECTED},
     {model, "{" MODEL ",'limits':{'rpm':-1}}", "rpm", ERR_REJECTED},
     {model, "{" MODEL ",'limits':{'rps':1}}", "rps", ERR_REJECTED},
+    {model, "{" MODEL ",'safe_capacity':7}", "safe_capacity", ERR_REJECTED},
+    {model, "{" MODEL ",'safe_capacity':{'rpm':1}}", "rpm", ERR_REJECTED}, /* of no limit */
+    {model, "{" MODEL ",'limits':{'rpm':9},'safe_capacity':{'rpm':10}}", "rpm", ERR_REJECTED},
+    {model, "{" MODEL ",'limits':{'rpm':9},'safe_capacity':{'rps':1}}", "rps", ERR_REJECTED},
     {model, "{" MODEL ",'timeout_ms':0}", "timeout_ms", ERR_REJECTED},
     {model, "{" MODEL ",'timeout_ms':10,'first_token_timeout_ms':11}", "first_token_timeout_ms",
      ERR_REJECTED},
@@ -198,6 +293,11 @@ static const struct bad bads[] = {
      ERR_REJECTED},
     {pipeline, "{'stages':[{'id':'a','kind':'transform','input':'import \\'x\\' as x; .'}]}",
      "stage a: input", ERR_REJECTED},
+    {pipeline, "{'stages':[{'id':'a','kind':'transform','when':'.input |'}]}", "stage a: when",
+     ERR_REJECTED},
+    {pipeline, "{'stages':[{'id':'a','kind':'transform','when':true}]}", "when", ERR_REJECTED},
+    {pipeline, "{'stages':[{'id':'a','kind':'transform','max_output_bytes':0}]}",
+     "max_output_bytes", ERR_REJECTED},
     {pipeline, "{'stages':[{'id':'a','kind':'transform'}],'output':'if'}", "output", ERR_REJECTED},
     {pipeline, "{'stages':[{'id':'a','kind':'transform'}],'triggers':{}}", "triggers",
      ERR_REJECTED},
@@ -226,7 +326,7 @@ START_TEST(test_again)
 {
 	for (size_t i = 0; i < sizeof(goods) / sizeof(*goods); i++) {
 		struct error err = {0};
-		if (goods[i].fn == key || goods[i].fn == operator)
+		if (goods[i].fn == key || goods[i].fn == signing || goods[i].fn == operator)
 			continue; /* are made once */
 		json_t *in = from_text(goods[i].out), *out = goods[i].fn(in, &err);
 		ck_assert_msg(out != NULL, "%s: %s", goods[i].out, err.msg);
@@ -317,6 +417,22 @@ START_TEST(test_catalog)
 	json_decref(revoked);
 	json_decref(k);
 
+	json_t *s = made(signing, "{'alg':'ES256','id':'k2','public_key':'" PEM "'}");
+	registry_key_signing("acme", "k2", name);
+	expect_catalog(c, name, registry_catalog_signing(s, NULL));
+	ck_assert_int_eq(catalog_signing(c, "acme", "k2")->alg, SIGN_ES256);
+	ck_assert_int_eq(verifier_check(catalog_signing(c, "acme", "k2")->verifier, NULL), 0);
+	revoked = registry_key_revoked(s, NOW);
+	expect_catalog(c, name, registry_catalog_signing(revoked, NULL));
+	ck_assert(!catalog_signing(c, "acme", "k2")->active);
+	json_decref(revoked);
+	json_decref(s);
+	s = made(signing, "{'alg':'HS256'}");
+	registry_key_signing("acme", "fresh", name);
+	expect_catalog(c, name, registry_catalog_signing(s, SECRET));
+	ck_assert(catalog_signing(c, "acme", "fresh")->active);
+	json_decref(s);
+
 	registry_key_model("m", name);
 	expect_catalog(c, name, made(model, "{" MODEL ",'limits':{'rpm':9}}"));
 	ck_assert_int_eq(catalog_model(c, "m")->rpm, 9);
@@ -363,6 +479,8 @@ START_TEST(test_known_keys)
 {
 	ck_assert(registry_key_known("tenant.acme"));
 	ck_assert(registry_key_known("pipeline.p.1"));
+	ck_assert(registry_key_known("edge.e-1"));
+	ck_assert(registry_key_known("signing.acme.k1"));
 	ck_assert(!registry_key_known("flag.x"));
 	ck_assert(!registry_key_known("tenants"));
 }
@@ -450,5 +568,83 @@ START_TEST(test_time)
 }
 END_TEST
 
-RUN_TESTS("registry", test_good, test_bad, test_again, test_identity_of_the_path, test_deep_program,
-	  test_catalog, test_latest_version, test_known_keys, test_merge, test_etag, test_time)
+/* fn on old ("" for none) with this request gives want. */
+static void edge_step(json_t *(*fn)(const json_t *old, const char *id, const json_t *in,
+				    struct error *err),
+		      const char *old, const char *in, const char *want)
+{
+	struct error err = {0};
+	json_t *before = *old ? from_text(old) : NULL, *ask = *in ? from_text(in) : NULL;
+	json_t *after = fn(before, "e", ask, &err);
+	ck_assert_msg(after != NULL, "%s: %s", in, err.msg);
+	ck_assert_str_eq(text_of(after), want);
+	if (before)
+		ck_assert_str_eq(text_of(before), old); /* what is published is not touched */
+	json_decref(before);
+	json_decref(ask);
+	json_decref(after);
+}
+
+START_TEST(test_edge)
+{
+	static const char *const bad[] = {"{'tenant':'a b'}",
+					  "{'tenant':7}",
+					  "{'deadline_ms':-1}",
+					  "{'spread_ms':1.5}",
+					  "{'deadline_ms':86400001}",
+					  "{'why':'x'}",
+					  "[]"};
+	const char *plain = "{'id':'e','drained':false,'tenants':{}}";
+	const char *one = "{'id':'e','drained':false,'tenants':{'a':{'deadline_ms':5}}}";
+	const char *both = "{'id':'e','drained':true,'tenants':{'a':{'deadline_ms':5}},"
+			   "'deadline_ms':7,'spread_ms':0}";
+	edge_step(registry_edge_drain, "", "{'tenant':'a','deadline_ms':5}", one);
+	edge_step(registry_edge_drain, one, "{'deadline_ms':7,'spread_ms':0}", both);
+	edge_step(registry_edge_drain, both, "",
+		  "{'id':'e','drained':true,'tenants':{'a':{'deadline_ms':5}}}");
+	edge_step(registry_edge_drain, one, "{'tenant':'a'}",
+		  "{'id':'e','drained':false,'tenants':{'a':{}}}");
+	edge_step(registry_edge_undrain, both, "", one);
+	edge_step(registry_edge_undrain, both, "{'tenant':'a'}",
+		  "{'id':'e','drained':true,'tenants':{},'deadline_ms':7,'spread_ms':0}");
+	edge_step(registry_edge_undrain, one, "{'tenant':'a'}", plain);
+	edge_step(registry_edge_undrain, "", "{'tenant':'b'}", plain);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		struct error err = {0};
+		json_t *in = from_text(bad[i]);
+		ck_assert_msg(!registry_edge_drain(NULL, "e", in, &err), "%s was taken", bad[i]);
+		ck_assert_int_eq(err.code, ERR_REJECTED);
+		json_decref(in);
+	}
+	json_t *doc = from_text(plain);
+	ck_assert(registry_edge_plain(doc));
+	json_decref(doc);
+	doc = from_text(one);
+	ck_assert(!registry_edge_plain(doc));
+	json_decref(doc);
+}
+END_TEST
+
+/* For PostgreSQL, which the integration tests ask. */
+START_TEST(test_pattern_regex)
+{
+	static const char *const rows[][2] = {
+	    {"[]", "^(?:.*)$"},
+	    {"['room.*']", "^(?:room[.].*)$"},
+	    {"['room.*.chat','room*','*','a-b_c:d']",
+	     "^(?:room[.][^.]*[.]chat|room.*|.*|a-b_c:d)$"},
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		json_t *list = from_text(rows[i][0]);
+		struct strbuf text = {0};
+		registry_pattern_regex(list, &text);
+		ck_assert_str_eq(strbuf_str(&text), rows[i][1]);
+		strbuf_done(&text);
+		json_decref(list);
+	}
+}
+END_TEST
+
+RUN_TESTS("registry", test_pattern_regex, test_edge, test_good, test_bad, test_again,
+	  test_identity_of_the_path, test_deep_program, test_catalog, test_latest_version,
+	  test_known_keys, test_merge, test_etag, test_time)

@@ -41,7 +41,7 @@ static void setup(void)
 static enum auth_result check(const char *token)
 {
 	memset(&who, 0, sizeof(who));
-	return auth_check(catalog, token, NOW, &who);
+	return auth_check(catalog, token, NULL, NOW, &who);
 }
 
 static void done(void)
@@ -170,35 +170,41 @@ END_TEST
 
 START_TEST(without_a_configuration)
 {
-	ck_assert_int_eq(auth_check(NULL, "pk_k1_s3cret", NOW, &who), AUTH_NOT_READY);
+	ck_assert_int_eq(auth_check(NULL, "pk_k1_s3cret", NULL, NOW, &who), AUTH_NOT_READY);
 }
 END_TEST
 
-/* A resume token is signed: another key, session, tenant or time gives another one. */
-START_TEST(resume_tokens)
+static enum auth_result resume(const struct catalog *c, const char *tenant, const char *id)
 {
-	struct strbuf a = {0};
-	const char *args[][4] = {{"k", "s", "t", "p"},
-				 {"K", "s", "t", "p"},
-				 {"k", "S", "t", "p"},
-				 {"k", "s", "T", "p"},
-				 {"k", "s", "t", "P"}};
+	struct resume_claim claim = {.expires_ms = 0};
 
-	resume_token(&a, "k", "s", "t", "p", 5);
-	/* base64url of "s t p 5"; 32 bytes of HMAC are 43 characters without padding */
-	ck_assert_int_eq(strncmp(a.data, "cyB0IHAgNQ.", 11), 0);
-	ck_assert_uint_eq(a.len, 11 + 43);
-	for (size_t i = 0; i < sizeof(args) / sizeof(*args); i++) {
-		struct strbuf b = {0};
+	snprintf(claim.tenant, sizeof(claim.tenant), "%s", tenant);
+	snprintf(claim.principal, sizeof(claim.principal), "%s", id);
+	return auth_resume(c, &claim, NULL, NOW, &who);
+}
 
-		resume_token(&b, args[i][0], args[i][1], args[i][2], args[i][3], 5);
-		ck_assert_int_eq(strcmp(a.data, b.data) == 0, i == 0);
-		strbuf_done(&b);
-	}
-	strbuf_done(&a);
+/* Who comes back has shown who he is, but must still be somebody. */
+START_TEST(resumed)
+{
+	setup();
+	memset(&who, 0, sizeof(who));
+	ck_assert_int_eq(resume(catalog, "acme", "k1"), AUTH_OK);
+	ck_assert_str_eq(who.tenant, "acme");
+	ck_assert_str_eq(who.id, "k1");
+	ck_assert_uint_eq(who.scopes, SCOPE_PUBLISH | SCOPE_TASK);
+	ck_assert_int_eq(resume(catalog, "idle", "k1"), AUTH_BAD);
+	ck_assert_int_eq(resume(catalog, "acme", "nobody"), AUTH_BAD);
+	put_key("k2", "idle", "s3cret", "");
+	ck_assert_int_eq(resume(catalog, "idle", "k2"), AUTH_SUSPENDED);
+	put_key("k1", "acme", "s3cret", ",\"status\":\"revoked\"");
+	ck_assert_int_eq(resume(catalog, "acme", "k1"), AUTH_BAD);
+	put("key.k1", NULL);
+	ck_assert_int_eq(resume(catalog, "acme", "k1"), AUTH_BAD);
+	ck_assert_int_eq(resume(NULL, "acme", "k1"), AUTH_NOT_READY);
+	done();
 }
 END_TEST
 
 RUN_TESTS("edge: who is it", a_key_is_let_in, others_are_not, an_empty_secret_is_none,
 	  underscores_in_ids_and_secrets, ids_that_begin_alike, states, asked_again,
-	  without_a_configuration, resume_tokens)
+	  without_a_configuration, resumed)

@@ -4,6 +4,7 @@
 #include "common/strbuf.h"
 #include "common/ws.h"
 #include "services/edge/client_msg.h"
+#include "services/edge/resume.h"
 #include "tests/unit/common/suite.h"
 
 #define TASK_ID "0198a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"
@@ -121,13 +122,31 @@ static const struct {
     {"{'op':'ping'}", OP_NONE, "", "bad_request"},
     {"{\"op\":\"ping\",\"op\":\"ping\",\"id\":1}", OP_NONE, "", "bad_request"},
     {"{\"op\":\"ping\",\"id\":01}", OP_NONE, "", "bad_request"},
-    {"{\"op\":\"ping\",\"id\":\"\\ud800\"}", OP_NONE, "", "bad_request"},
-    {"{\"op\":\"ping\",\"id\":\"\\u0000\"}", OP_NONE, "", "bad_request"},
     {"{\"op\":\"ping\",\"id\":\"a\nb\"}", OP_NONE, "", "bad_request"},
     {"{\"id\":1}", OP_NONE, "1", "bad_request"},
     {"{\"op\":7,\"id\":1}", OP_NONE, "1", "bad_request"},
-    {PUB ",\"data\":{\"a\":1,\"a\":2}}", OP_NONE, "", "bad_request"},
-    {PUB ",\"data\":9223372036854775808}", OP_NONE, "", "bad_request"}, /* beyond 64 bits */
+    {"{\"op\":\"ping\",\"id\":1,\"id\":2}", OP_NONE, "", "bad_request"},
+    /* JSON, but with what is not taken: answered with the id */
+    {PUB ",\"data\":{\"a\":1,\"a\":2}}", OP_PUBLISH, "1", "bad_request"},
+    {PUB ",\"data\":{\"a\":1,\"\\u0061\":2}}", OP_PUBLISH, "1", "bad_request"},
+    {PUB ",\"data\":9223372036854775808}", OP_PUBLISH, "1", "bad_request"}, /* beyond 64 bits */
+    {PUB ",\"data\":[-9223372036854775809]}", OP_PUBLISH, "1", "bad_request"},
+    {PUB ",\"data\":1e999}", OP_PUBLISH, "1", "bad_request"},
+    {PUB ",\"data\":\"a\\u0000b\"}", OP_PUBLISH, "1", "bad_request"},
+    {PUB ",\"data\":{\"\\u0000\":1}}", OP_PUBLISH, "1", "bad_request"},
+    {PUB ",\"data\":\"\\ud800\"}", OP_PUBLISH, "1", "bad_request"},
+    {PUB ",\"data\":\"\\udc00\\ud800\"}", OP_PUBLISH, "1", "bad_request"},
+    {PUB ",\"data\":\"\\ud800\\u0041\"}", OP_PUBLISH, "1", "bad_request"},
+    {PUB ",\"a\":1,\"b\":1,\"c\":1,\"d\":1,\"e\":1,\"f\":1,\"g\":1,\"h\":1,\"i\":1,\"j\":1,\"k\":1,"
+	 "\"l\":1,"
+	 "\"m\":1}",
+     OP_PUBLISH, "1", "bad_request"},
+    {"{\"id\":1,\"data\":\"\\u0000\"}", OP_NONE, "1", "bad_request"},
+    {"{\"op\":\"ping\",\"id\":\"\\ud800\"}", OP_PING, "", "bad_request"},
+    {"{\"op\":\"ping\",\"id\":\"\\u0000\"}", OP_PING, "", "bad_request"},
+    {"{\"op\":\"ping\\u0000\",\"id\":1}", OP_UNKNOWN, "1", "bad_request"},
+    {"{\"op\":\"ping\",\"id\":9223372036854775808}", OP_PING, "", "bad_request"},
+    {PUB ",\"data\":\"\\u0000\" x}", OP_NONE, "", "bad_request"}, /* nor is it JSON */
     /* an operation that does not exist */
     {"{\"op\":\"fly\",\"id\":1}", OP_UNKNOWN, "1", "bad_request"},
     {"{\"op\":\"PING\",\"id\":1}", OP_UNKNOWN, "1", "bad_request"},
@@ -223,7 +242,7 @@ START_TEST(bounds_lengths)
 	    {"{\"op\":\"task\",\"id\":1,\"key\":\"k\",\"input\":1,\"pipeline\":\"", "\"}",
 	     TENANT_MAX},
 	    {"{\"op\":\"connect\",\"token\":\"", "\"}", TOKEN_MAX},
-	    {"{\"op\":\"connect\",\"resume\":\"", "\"}", TOKEN_MAX},
+	    {"{\"op\":\"connect\",\"resume\":\"", "\"}", RESUME_MAX},
 	};
 
 	for (size_t i = 0; i < sizeof(t) / sizeof(*t); i++) {
@@ -316,6 +335,9 @@ START_TEST(reads_http_bodies)
 	ck_assert_int_eq(body(task, OP_TASK, NULL), -1); /* a task needs a key */
 	ck_assert_int_eq(body(task, OP_TASK, ""), -1);
 	ck_assert_int_eq(body(task, OP_TASK, "\x7f"), -1);
+	ck_assert_int_eq(body(event, OP_PUBLISH, "\"k\""), 0); /* with quotes: the same key */
+	ck_assert_str_eq(msg.key, "k");
+	ck_assert_int_eq(body(event, OP_PUBLISH, "\"other\""), -1);
 	ck_assert_int_eq(body("{\"op\":\"publish\",\"channel\":\"r\",\"type\":\"t\",\"data\":1}",
 			      OP_PUBLISH, NULL),
 			 -1);
@@ -327,6 +349,57 @@ START_TEST(reads_http_bodies)
 }
 END_TEST
 
+/* Idempotency-Key: a structured field's string, or bare. */
+START_TEST(key_headers)
+{
+	static const char task[] = "{\"pipeline\":\"p\",\"input\":1}";
+	static const struct {
+		const char *header, *key; /* NULL: refused */
+	} t[] = {
+	    {"abc", "abc"},
+	    {"\"abc\"", "abc"},
+	    {"abc  ", "abc"},
+	    {"\"abc\"  ", "abc"},
+	    {"\"a b\"", "a b"},
+	    {"\"a\\\"b\\\\c\"", "a\"b\\c"},
+	    {"\"8e03978e-40d5-43e8-bc93-6894a57f9324\"", "8e03978e-40d5-43e8-bc93-6894a57f9324"},
+	    {"\"abc\";p=1", "abc"},
+	    {"\"\"", NULL},
+	    {"", NULL},
+	    {"   ", NULL},
+	    {"\"", NULL},
+	    {"\"abc", NULL},
+	    {"\"abc\"d", NULL},
+	    {"\"abc\", \"d\"", NULL},
+	    {"\"a\\bc\"", NULL},
+	    {"\"a\\", NULL},
+	    {"\"\xc3\xa4\"", NULL},
+	    {"\"a\tb\"", NULL},
+	};
+	char longest[KEY_MAX + 4];
+
+	for (size_t i = 0; i < sizeof(t) / sizeof(*t); i++) {
+		int rc = body(task, OP_TASK, t[i].header);
+
+		ck_assert_msg(rc == (t[i].key ? 0 : -1), "%s", t[i].header);
+		if (t[i].key)
+			ck_assert_str_eq(msg.key, t[i].key);
+		else
+			ck_assert_str_eq(why.code, "bad_request");
+	}
+	memset(longest, 'x', sizeof(longest));
+	longest[0] = longest[KEY_MAX + 1] = '"';
+	longest[KEY_MAX + 2] = 0;
+	ck_assert_int_eq(body(task, OP_TASK, longest), 0);
+	ck_assert_uint_eq(strlen(msg.key), KEY_MAX);
+	memcpy(longest + KEY_MAX + 1, "x\"", 3);
+	ck_assert_int_eq(body(task, OP_TASK, longest), -1);
+	longest[0] = 'x';
+	longest[KEY_MAX + 1] = 0;
+	ck_assert_int_eq(body(task, OP_TASK, longest), -1);
+}
+END_TEST
+
 RUN_TESTS("edge: what clients say", takes_what_is_good, reads_every_member, reads_positions,
 	  refuses_what_is_bad, bounds_lengths, a_cut_name_stays_utf8,
-	  escapes_count_as_what_they_are, bounds_nesting, reads_http_bodies)
+	  escapes_count_as_what_they_are, bounds_nesting, reads_http_bodies, key_headers)

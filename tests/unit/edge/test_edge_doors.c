@@ -7,6 +7,7 @@
 #include "common/bus_nats.h"
 #include "common/log.h"
 #include "services/edge/edge.h"
+#include "services/edge/hub_int.h"
 #include "tests/unit/common/nats_server.h"
 #include "tests/unit/common/suite.h"
 #include "tests/unit/edge/plane.h"
@@ -73,6 +74,8 @@ static void start(void)
 	setenv("PENSTOCK_INSTANCE", "edge-test", 1);
 	setenv("PENSTOCK_EDGE_PORT", "0", 1);
 	setenv("PENSTOCK_EDGE_HTTP_THREADS", "2", 1);
+	setenv("PENSTOCK_EDGE_DRAIN_MS", "200", 1);
+	setenv("PENSTOCK_EDGE_DRAIN_SPREAD_MS", "200", 1);
 	ck_assert_msg(env_load("PENSTOCK_EDGE_", edge_settings, edge_n_settings, &conf, &err) == 0,
 		      "%s", err.msg);
 	ck_assert_int_eq(pthread_create(&edge_thread, NULL, run_edge, NULL), 0);
@@ -126,6 +129,68 @@ START_TEST(messages_may_follow_the_token_at_once)
 		ck_assert(next_is(&c, "\"op\":\"subscribed\""));
 		wsclient_done(&c);
 	}
+	stop();
+}
+END_TEST
+
+/* --- tokens ------------------------------------------------------------------------------- */
+
+#define TOKENS 50
+
+static sem_t held, go, all_answered;
+static unsigned n_answered, passed_after;
+
+static void hold(struct loop_post *post)
+{
+	(void)post;
+	sem_post(&held);
+	sem_wait(&go);
+}
+
+static void token_answered(struct request *r)
+{
+	struct auth_request *a = (struct auth_request *)r;
+
+	ck_assert_int_eq(a->result, AUTH_BAD);
+	if (++n_answered == TOKENS)
+		sem_post(&all_answered);
+}
+
+static void other_answered(struct request *r)
+{
+	(void)r;
+	passed_after = n_answered;
+}
+
+/* Whoever sends tokens whose signatures have to be checked delays only those who do the same: what
+ * else the hub has to do waits for a few of them. */
+START_TEST(signatures_do_not_hold_up_the_rest)
+{
+	static struct auth_request tokens[TOKENS];
+	static struct shard_request other;
+	struct loop_post first = {.fn = hold};
+	struct hub *hub;
+
+	start();
+	hub = atomic_load(&edge)->hub;
+	sem_init(&held, 0, 0);
+	sem_init(&go, 0, 0);
+	sem_init(&all_answered, 0, 0);
+	loop_post(hub_loop(hub), &first);
+	sem_wait(&held);
+	for (int i = 0; i < TOKENS; i++) {
+		tokens[i].base.done = token_answered;
+		tokens[i].token = xstrdup("e30.e30.e30");
+		hub_auth(hub, &tokens[i]);
+	}
+	other.base.done = other_answered;
+	strcpy(other.tenant, "demo");
+	hub_shard(hub, &other);
+	sem_post(&go);
+	sem_wait(&all_answered);
+	ck_assert_uint_gt(passed_after, 0);
+	ck_assert_uint_le(passed_after, DOOR_TURN);
+	free(other.url);
 	stop();
 }
 END_TEST
@@ -218,4 +283,5 @@ START_TEST(each_request_has_one_answer)
 }
 END_TEST
 
-RUN_TESTS("edge: doors", messages_may_follow_the_token_at_once, each_request_has_one_answer)
+RUN_TESTS("edge: doors", messages_may_follow_the_token_at_once, signatures_do_not_hold_up_the_rest,
+	  each_request_has_one_answer)

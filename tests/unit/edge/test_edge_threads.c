@@ -118,6 +118,8 @@ static void start(const char *const *settings)
 	setenv("PENSTOCK_EDGE_PORT", "0", 1);
 	setenv("PENSTOCK_EDGE_REACTORS", "3", 1);
 	setenv("PENSTOCK_EDGE_HTTP_THREADS", "2", 1);
+	setenv("PENSTOCK_EDGE_DRAIN_MS", "500", 1);
+	setenv("PENSTOCK_EDGE_DRAIN_SPREAD_MS", "500", 1);
 	for (; settings && *settings; settings += 2)
 		setenv(settings[0], settings[1], 1);
 	ck_assert_msg(env_load("PENSTOCK_EDGE_", edge_settings, edge_n_settings, &conf, &err) == 0,
@@ -585,54 +587,94 @@ static void publish_large(struct wsclient *c, const char *text)
 	json_decref(m);
 }
 
-START_TEST(a_slow_socket_is_cut_off)
+static int64_t spilled(void)
 {
-	static const char *const small[] = {"PENSTOCK_EDGE_OUT_SOFT_BYTES",
-					    "262144",
-					    "PENSTOCK_EDGE_OUT_HARD_BYTES",
-					    "1048576",
-					    "PENSTOCK_EDGE_DRAIN_MS",
-					    "100",
-					    NULL};
+	return metric_get(atomic_load(&edge)->stats.spilled);
+}
+
+static bool nothing_waits(void)
+{
+	return metric_get(atomic_load(&edge)->stats.out_bytes) == 0;
+}
+
+static void follow(struct wsclient *c, const char *channel)
+{
+	json_t *m;
+
+	say(c, "{\"op\":\"subscribe\",\"id\":1,\"channel\":\"%s\"}", channel);
+	m = hear_op(c, "subscribed", NULL);
+	ck_assert(m);
+	json_decref(m);
+}
+
+/* Publishes until the slow one's events are spilled, and then some more. */
+static int publish_until_spilled(struct wsclient *c, const char *text)
+{
+	int64_t before = spilled();
+	int n = 0;
+
+	for (; n < 2000 && spilled() < before + 100; n++)
+		publish_large(c, text);
+	ck_assert_int_ge(spilled(), before + 100);
+	return n;
+}
+
+/* Reads n events of room.0: each once and in order, and what was spilled behind a gap frame that
+ * says from where to where. */
+static void reads_all(struct wsclient *c, int n)
+{
+	uint64_t last = 0, to = 0;
+	unsigned code = 0;
+
+	while (n) {
+		json_t *m = hear(c, WAIT_MS, &code);
+
+		ck_assert_msg(m, "closed with %u, %d to come", code, n);
+		if (!strcmp(text_of(m, "op"), "gap")) {
+			ck_assert_str_eq(text_of(m, "reason"), "slow_consumer");
+			ck_assert(json_is_true(json_object_get(m, "replayable")));
+			ck_assert_uint_eq(number_of(m, "from"), last + 1);
+			to = number_of(m, "to");
+			ck_assert_uint_gt(to, last);
+		} else if (!strcmp(text_of(m, "channel"), "room.0")) {
+			ck_assert_uint_gt(number_of(m, "offset"), last);
+			ck_assert(!last || number_of(m, "prev") == last);
+			last = number_of(m, "offset");
+			n--;
+		}
+		json_decref(m);
+	}
+	ck_assert_uint_gt(to, 0);
+	ck_assert_uint_ge(last, to);
+}
+
+START_TEST(a_slow_socket_is_spilled)
+{
+	static const char *const small[] = {"PENSTOCK_EDGE_DRAIN_MS", "100", NULL};
 	struct wsclient slow, fast;
 	char *ephemeral = large_publish("eph.0"), *durable = large_publish("room.0");
-	unsigned code = 0;
-	int events = 0;
+	int n;
 
 	start(small);
 	ck_assert(come_in(&slow, true, 4096) && come_in(&fast, true, 0));
-	for (int i = 0; i < 2; i++) {
-		say(&slow, "{\"op\":\"subscribe\",\"id\":1,\"channel\":\"%s\"}",
-		    i ? "eph.0" : "room.0");
-		json_t *m = hear_op(&slow, "subscribed", NULL);
-
-		ck_assert(m);
-		json_decref(m);
-	}
+	follow(&slow, "room.0");
+	follow(&slow, "eph.0");
 	/* Ephemeral events are dropped and counted; the socket stays. */
 	for (int i = 0; i < 2000 && !count_of(DROP_SLOW); i++)
 		publish_large(&fast, ephemeral);
 	ck_assert_int_gt(count_of(DROP_SLOW), 0);
+	n = publish_until_spilled(&fast, durable);
+	ck_assert_int_le(metric_get(atomic_load(&edge)->stats.out_bytes), 256 << 10);
+	/* It reads again: all of them; and then it is live. */
+	reads_all(&slow, n);
+	ck_assert(until(nothing_waits));
+	publish_large(&fast, durable);
+	json_decref(hear_op(&slow, "event", NULL));
+	/* And once more. */
+	n = publish_until_spilled(&fast, durable);
+	reads_all(&slow, n);
+	ck_assert_int_eq(metric_get(atomic_load(&edge)->stats.spills), 2);
 	ck_assert(!slow_is_closed());
-	/* Durable ones wait up to the bound: 768 KiB more, and then it is cut off. */
-	for (int i = 0; i < 44; i++)
-		publish_large(&fast, durable);
-	ck_assert(!slow_is_closed());
-	for (int i = 0; i < 40; i++)
-		publish_large(&fast, durable);
-	/* It reads again: what was begun, then the close. */
-	for (;;) {
-		json_t *m = hear(&slow, WAIT_MS, &code);
-
-		if (!m)
-			break;
-		events += !strcmp(text_of(m, "op"), "event");
-		json_decref(m);
-	}
-	ck_assert_uint_eq(code, CLOSE_SLOW);
-	ck_assert_int_gt(events, 0);
-	wsclient_close_frame(&slow, CLOSE_SLOW);
-	ck_assert(until(slow_is_closed));
 	wsclient_done(&slow);
 	wsclient_done(&fast);
 	free(ephemeral);
@@ -641,4 +683,47 @@ START_TEST(a_slow_socket_is_cut_off)
 }
 END_TEST
 
-RUN_TESTS("edge: threads", clients_come_and_go, stops_amid_the_traffic, a_slow_socket_is_cut_off)
+START_TEST(a_socket_that_takes_nothing_is_cut_off)
+{
+	static const char *const quick[] = {"PENSTOCK_EDGE_SLOW_MS",
+					    "500",
+					    "PENSTOCK_EDGE_PING_MS",
+					    "300",
+					    "PENSTOCK_EDGE_PONG_MS",
+					    "200",
+					    "PENSTOCK_EDGE_DRAIN_MS",
+					    "100",
+					    NULL};
+	struct wsclient slow, fast;
+	char *durable = large_publish("room.0");
+	unsigned code = 0;
+	int events = 0;
+
+	start(quick);
+	ck_assert(come_in(&slow, true, 4096) && come_in(&fast, true, 0));
+	follow(&slow, "room.0");
+	publish_until_spilled(&fast, durable);
+	for (int64_t end = ws_now_ms() + WAIT_MS; ws_now_ms() < end;) {
+		/* The other one goes on: no ping of it stays without a pong. */
+		json_decref(hear(&fast, 20, &code));
+		if (metric_get(atomic_load(&edge)->stats.slow_closed[SLOW_IDLE]))
+			break;
+	}
+	ck_assert_uint_eq(code, 0);
+	/* What had begun to go out, then the close. */
+	for (json_t *m; (m = hear(&slow, WAIT_MS, &code)); json_decref(m))
+		events += !strcmp(text_of(m, "op"), "event");
+	ck_assert_uint_eq(code, CLOSE_SLOW);
+	ck_assert_int_gt(events, 0);
+	wsclient_close_frame(&slow, CLOSE_SLOW);
+	ck_assert(until(slow_is_closed));
+	ck_assert(until(nothing_waits));
+	wsclient_done(&slow);
+	wsclient_done(&fast);
+	free(durable);
+	stop();
+}
+END_TEST
+
+RUN_TESTS("edge: threads", clients_come_and_go, stops_amid_the_traffic, a_slow_socket_is_spilled,
+	  a_socket_that_takes_nothing_is_cut_off)

@@ -3,12 +3,12 @@
 #include "services/edge/problem.h"
 #include "tests/unit/common/suite.h"
 
-static struct strbuf b;
+static struct frame_buf b;
 
 static void is(const char *expected)
 {
-	ck_assert_str_eq(strbuf_str(&b), expected);
-	strbuf_done(&b);
+	ck_assert_str_eq(strbuf_str(&b.b), expected);
+	strbuf_done(&b.b);
 }
 
 START_TEST(connected)
@@ -63,6 +63,12 @@ START_TEST(events)
 	is("{\"op\":\"event\",\"channel\":\"room.7\",\"type\":\"a\\\"\\n\\\\\",\"version\":3,"
 	   "\"event_id\":\"e1\",\"time\":\"2023-11-14T22:13:20.123456Z\",\"trace\":\"\","
 	   "\"data\":null}");
+	e.replay = slice_of("p1");
+	e.type = slice_of("t");
+	frames_event(&b, &e, false, 42, 41);
+	is("{\"op\":\"event\",\"channel\":\"room.7\",\"type\":\"t\",\"version\":3,"
+	   "\"event_id\":\"e1\",\"time\":\"2023-11-14T22:13:20.123456Z\",\"trace\":\"\","
+	   "\"replay\":\"p1\",\"data\":null}");
 }
 END_TEST
 
@@ -93,7 +99,7 @@ START_TEST(answers)
 	is("{\"op\":\"accepted\",\"id\":1,\"event_id\":\"e1\",\"channel\":\"room.7\",\"offset\":42,"
 	   "\"duplicate\":false}");
 	a = (struct frame_accepted){"e1", "task.t1", "t1", 42, true};
-	frames_accepted_body(&b, &a);
+	frames_accepted_body(&b.b, &a);
 	is("{\"event_id\":\"e1\",\"channel\":\"task.t1\",\"offset\":42,\"duplicate\":true,"
 	   "\"task\":\"t1\"}");
 	frames_pong(&b, "\"p\"");
@@ -145,13 +151,14 @@ START_TEST(problems)
 				.retry_after_ms = 250,
 				.limit = "tenant.burst"};
 
-	problem_add(&b, 429, &e, TRACE);
-	is("{\"type\":\"about:blank\",\"title\":\"Rate limited\",\"status\":429,\"code\":"
-	   "\"rate_limited\",\"detail\":\"m\",\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\","
+	problem_add(&b.b, 429, &e, TRACE);
+	is("{\"type\":\"urn:penstock:problem:rate_limited\",\"title\":\"Rate limited\","
+	   "\"status\":429,\"code\":\"rate_limited\",\"detail\":\"m\",\"trace_id\":"
+	   "\"0af7651916cd43dd8448eb211c80319c\","
 	   "\"scope\":\"tenant\",\"temporary\":true,\"retry_after_ms\":250,\"limit\":"
 	   "\"tenant.burst\"}");
 	e = (struct frame_error){.code = "what", .message = "m"};
-	problem_add(&b, 500, &e, "");
+	problem_add(&b.b, 500, &e, "");
 	is("{\"type\":\"about:blank\",\"title\":\"Error\",\"status\":500,\"code\":\"what\","
 	   "\"detail\":\"m\",\"trace_id\":\"\",\"scope\":\"connection\",\"temporary\":false}");
 }
@@ -167,7 +174,7 @@ START_TEST(statuses)
 	    {"unauthenticated", 401}, {"forbidden", 403},    {"bad_request", 400},
 	    {"too_large", 413},       {"unknown_type", 422}, {"schema_invalid", 422},
 	    {"rate_limited", 429},    {"overloaded", 503},   {"unavailable", 503},
-	    {"conflict", 409},        {"not_found", 404},    {"expired", 410},
+	    {"conflict", 422},        {"not_found", 404},    {"expired", 410},
 	    {"nothing we say", 500},
 	};
 

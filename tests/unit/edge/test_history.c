@@ -264,6 +264,94 @@ START_TEST(random_runs)
 }
 END_TEST
 
-RUN_TESTS("edge: history", level_from_the_start, reads_up_to_the_target, fills_a_hole,
-	  asks_again_after_a_failure, repairs_wrong_order, ephemeral_keeps_its_place,
+START_TEST(what_must_have_been_there_is_told)
+{
+	struct history h;
+
+	history_init(&h, 5, 5, 10, 1000);
+	hold(&h, 9, 8);
+	says(&h, HISTORY_FETCH);
+	ck_assert(h.exact);
+	ck_assert(history_page(&h, 6));
+	ck_assert_uint_eq(history_fetched(&h, true), 0);
+	says(&h, HISTORY_FETCH);
+	ck_assert_uint_eq(history_fetched(&h, false), 7); /* 8 is gone, perhaps 7, too */
+	ck_assert_uint_eq(h.pos, 8);
+	delivers(&h, 9);
+	/* Of a forgotten item it is known as well. */
+	history_forget(&h, 12);
+	says(&h, HISTORY_FETCH);
+	ck_assert(h.exact);
+	ck_assert_uint_eq(history_fetched(&h, false), 10);
+	says(&h, HISTORY_LIVE);
+	history_done(&h);
+}
+END_TEST
+
+START_TEST(what_was_only_a_position_is_not)
+{
+	struct history h;
+	struct history_item it = {.offset = 12, .prev = 11, .bytes = 10, .guess = true}, out;
+
+	history_init(&h, 5, 9, 10, 1000);
+	says(&h, HISTORY_FETCH);
+	ck_assert(!h.exact);
+	ck_assert_uint_eq(history_fetched(&h, false), 0);
+	ck_assert(!history_hold(&h, &it, &out));
+	says(&h, HISTORY_FETCH);
+	ck_assert_uint_eq(h.until, 11);
+	ck_assert_uint_eq(history_fetched(&h, false), 0);
+	delivers(&h, 12);
+	history_done(&h);
+}
+END_TEST
+
+START_TEST(nothing_is_kept_up_to_there)
+{
+	struct history h;
+
+	history_init(&h, 5, 9, 10, 1000);
+	says(&h, HISTORY_FETCH);
+	ck_assert(!history_lost(&h, 5));
+	ck_assert(history_lost(&h, 7));
+	ck_assert(!history_page(&h, 7));
+	ck_assert(history_page(&h, 8));
+	ck_assert_uint_eq(history_fetched(&h, false), 0);
+	says(&h, HISTORY_LIVE);
+	history_done(&h);
+}
+END_TEST
+
+START_TEST(patience_ends)
+{
+	struct history h;
+
+	history_init(&h, 5, 9, 10, 1000);
+	hold(&h, 20, 15);
+	says(&h, HISTORY_FETCH);
+	ck_assert_uint_eq(h.until, 15);
+	ck_assert(!history_unreadable(&h, 8, 1000, 500));
+	says(&h, HISTORY_FETCH);
+	ck_assert(!history_unreadable(&h, 8, 1499, 500));
+	says(&h, HISTORY_FETCH);
+	ck_assert(history_unreadable(&h, 8, 1500, 500));
+	ck_assert_uint_eq(h.pos, 8);
+	/* Behind that it can be read; afterwards the patience is new. */
+	says(&h, HISTORY_FETCH);
+	ck_assert(history_page(&h, 9));
+	ck_assert_uint_eq(history_fetched(&h, true), 0);
+	says(&h, HISTORY_FETCH);
+	ck_assert(!history_unreadable(&h, 0, 5000, 500));
+	says(&h, HISTORY_FETCH);
+	ck_assert(history_unreadable(&h, 0, 5500, 500));
+	ck_assert_uint_eq(h.pos, 15);
+	delivers(&h, 20);
+	says(&h, HISTORY_LIVE);
+	history_done(&h);
+}
+END_TEST
+
+RUN_TESTS("edge: history", what_must_have_been_there_is_told, what_was_only_a_position_is_not,
+	  nothing_is_kept_up_to_there, patience_ends, level_from_the_start, reads_up_to_the_target,
+	  fills_a_hole, asks_again_after_a_failure, repairs_wrong_order, ephemeral_keeps_its_place,
 	  full_ring_lets_the_oldest_go, bytes_are_bounded_too, random_runs)

@@ -39,17 +39,20 @@ static void done(struct outq *q)
 	out_pool_done(&pool);
 }
 
-START_TEST(ephemeral_is_dropped_at_the_soft_bound)
+START_TEST(data_has_no_room_beyond_the_soft_bound)
 {
 	struct outq q = {0};
 
 	for (int i = 0; i < 4; i++)
 		ck_assert_int_eq(push(&q, FRAME_DURABLE, 60 * KIB), OUTQ_QUEUED);
 	ck_assert_int_eq(push(&q, FRAME_EPHEMERAL, 16 * KIB), OUTQ_QUEUED); /* 256 KiB exactly */
-	ck_assert_int_eq(push(&q, FRAME_EPHEMERAL, 3), OUTQ_DROPPED);
-	ck_assert_int_eq(push(&q, FRAME_DURABLE, 3), OUTQ_QUEUED);
-	ck_assert_int_eq(push(&q, FRAME_DELTA, 3), OUTQ_QUEUED);
-	ck_assert_uint_eq(q.data_bytes, 256 * KIB + 6);
+	ck_assert_int_eq(push(&q, FRAME_EPHEMERAL, 3), OUTQ_OVER);
+	ck_assert_int_eq(push(&q, FRAME_DURABLE, 3), OUTQ_OVER);
+	ck_assert_int_eq(push(&q, FRAME_DELTA, 3), OUTQ_OVER);
+	/* Answers and the close stand outside of it. */
+	ck_assert_int_eq(push(&q, FRAME_CONTROL, 100), OUTQ_QUEUED);
+	ck_assert_uint_eq(q.data_bytes, 256 * KIB);
+	ck_assert_uint_eq(q.control_bytes, 100);
 	done(&q);
 }
 END_TEST
@@ -58,27 +61,25 @@ START_TEST(too_slow_at_the_hard_bound)
 {
 	struct outq q = {0};
 
-	for (int i = 0; i < 16; i++)
-		ck_assert_int_eq(push(&q, FRAME_DURABLE, 64 * KIB), OUTQ_QUEUED);
-	ck_assert_int_eq(push(&q, FRAME_DURABLE, 3), OUTQ_FULL);
-	ck_assert_int_eq(push(&q, FRAME_DELTA, 3), OUTQ_FULL);
-	ck_assert_int_eq(push(&q, FRAME_EPHEMERAL, 3), OUTQ_DROPPED);
-	/* Answers and the close have their own room. */
-	ck_assert_int_eq(push(&q, FRAME_CONTROL, 100), OUTQ_QUEUED);
-	ck_assert_uint_eq(q.data_bytes, 1024 * KIB);
-	ck_assert_uint_eq(q.control_bytes, 100);
+	ck_assert_int_eq(push(&q, FRAME_DURABLE, 256 * KIB), OUTQ_QUEUED);
+	for (int i = 0; i < 12; i++)
+		ck_assert_int_eq(push(&q, FRAME_CONTROL, 64 * KIB), OUTQ_QUEUED);
+	/* It is of everything together. */
+	ck_assert_int_eq(push(&q, FRAME_CONTROL, 3), OUTQ_FULL);
+	outq_written(&q, &pool, 256 * KIB);
+	ck_assert_int_eq(push(&q, FRAME_DURABLE, 256 * KIB), OUTQ_QUEUED);
 	done(&q);
 }
 END_TEST
 
-START_TEST(control_is_bounded_too)
+START_TEST(answers_may_leave_no_room_for_data)
 {
 	struct outq q = {0};
 
 	for (int i = 0; i < 16; i++)
 		ck_assert_int_eq(push(&q, FRAME_CONTROL, 64 * KIB), OUTQ_QUEUED);
 	ck_assert_int_eq(push(&q, FRAME_CONTROL, 3), OUTQ_FULL);
-	ck_assert_int_eq(push(&q, FRAME_DURABLE, 3), OUTQ_QUEUED);
+	ck_assert_int_eq(push(&q, FRAME_DURABLE, 3), OUTQ_OVER);
 	done(&q);
 }
 END_TEST
@@ -88,7 +89,8 @@ START_TEST(one_frame_always_fits)
 	struct outq q = {0};
 
 	ck_assert_int_eq(push(&q, FRAME_DURABLE, 2048 * KIB), OUTQ_QUEUED);
-	ck_assert_int_eq(push(&q, FRAME_DURABLE, 3), OUTQ_FULL);
+	ck_assert_int_eq(push(&q, FRAME_DURABLE, 3), OUTQ_OVER);
+	ck_assert_int_eq(push(&q, FRAME_CONTROL, 3), OUTQ_FULL);
 	done(&q);
 }
 END_TEST
@@ -177,6 +179,42 @@ START_TEST(a_frame_is_shared)
 }
 END_TEST
 
-RUN_TESTS("edge: outq", ephemeral_is_dropped_at_the_soft_bound, too_slow_at_the_hard_bound,
-	  control_is_bounded_too, one_frame_always_fits, written_in_pieces,
-	  cut_leaves_the_torn_frame, a_frame_is_shared)
+/* What of a channel the kernel does not have yet. */
+START_TEST(the_first_that_waits)
+{
+	static const struct {
+		enum frame_kind kind;
+		uint32_t topic;
+		uint64_t offset;
+	} frames[] = {{FRAME_DURABLE, 7, 20},
+		      {FRAME_CONTROL, 7, 0},
+		      {FRAME_DURABLE, 8, 3},
+		      {FRAME_DURABLE, 7, 21},
+		      {FRAME_DURABLE, 8, 4}};
+	struct outq q = {0};
+
+	ck_assert_uint_eq(outq_first(&q, 7), 0);
+	for (size_t i = 0; i < sizeof(frames) / sizeof(*frames); i++) {
+		struct out_ref *ref = make(frames[i].kind, 100);
+
+		ref->frame->topic = frames[i].topic;
+		ref->frame->offset = frames[i].offset;
+		ck_assert_int_eq(outq_push(&q, &bounds, ref), OUTQ_QUEUED);
+		out_ref_drop(&pool, ref);
+	}
+	ck_assert_uint_eq(outq_first(&q, 7), 20);
+	ck_assert_uint_eq(outq_first(&q, 8), 3);
+	ck_assert_uint_eq(outq_first(&q, 9), 0);
+	outq_written(&q, &pool, 99); /* not all of it is written */
+	ck_assert_uint_eq(outq_first(&q, 7), 20);
+	outq_written(&q, &pool, 1);
+	ck_assert_uint_eq(outq_first(&q, 7), 21);
+	outq_written(&q, &pool, 400);
+	ck_assert_uint_eq(outq_first(&q, 7), 0);
+	done(&q);
+}
+END_TEST
+
+RUN_TESTS("edge: outq", data_has_no_room_beyond_the_soft_bound, too_slow_at_the_hard_bound,
+	  answers_may_leave_no_room_for_data, one_frame_always_fits, written_in_pieces,
+	  cut_leaves_the_torn_frame, a_frame_is_shared, the_first_that_waits)

@@ -2,6 +2,8 @@
 #include <stdio.h>
 
 #include "common/catalog.h"
+#include <jansson.h>
+
 #include "services/edge/session.h"
 #include "tests/unit/common/suite.h"
 
@@ -16,6 +18,7 @@ static const struct session_conf conf = {
     .ping_ms = 25000,
     .pong_ms = 8000,
     .resume_ttl_ms = 120000,
+    .renew_ms = 60000,
     .edge = "edge-a",
     .epoch = "0005f5e100000000",
 };
@@ -28,7 +31,7 @@ static const struct id session_id = {"0198a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"};
 static void fresh(bool token)
 {
 	session_init(&s, &conf, &session_id, token, START);
-	session_step_reset(&step);
+	session_step_reset(&step, &s);
 }
 
 /* The shell's part: it names the channel of a slot. */
@@ -37,7 +40,7 @@ static void say(const char *text)
 	struct client_error why;
 	static struct client_msg msg;
 
-	session_step_reset(&step);
+	session_step_reset(&step, &s);
 	if (client_msg_parse(text, strlen(text), &msg, &why))
 		session_refused(&s, &msg, &why, &step);
 	else
@@ -56,8 +59,10 @@ static void ended(unsigned slot)
 
 static void authenticated(void)
 {
-	session_step_reset(&step);
-	session_authenticated(&s, &acme, 0, "r.t", JITTER, START, &step);
+	session_step_reset(&step, &s);
+	session_authenticated(
+	    &s, &(struct session_auth){.who = &acme, .resume = "r.t", .jitter_us = JITTER}, START,
+	    &step);
 	ck_assert_int_eq(s.state, SESSION_OPEN);
 }
 
@@ -67,12 +72,12 @@ static void open_session(void)
 	acme.expires_us = 0;
 	fresh(true);
 	authenticated();
-	session_step_reset(&step);
+	session_step_reset(&step, &s);
 }
 
 static void tick(int64_t now_us)
 {
-	session_step_reset(&step);
+	session_step_reset(&step, &s);
 	session_tick(&s, now_us, WALL + now_us, &step);
 }
 
@@ -88,7 +93,7 @@ static void done(void)
 
 static bool has(const char *part)
 {
-	return strstr(strbuf_str(&step.text), part) != NULL;
+	return strstr(strbuf_str(&step.text.b), part) != NULL;
 }
 
 static void refused(const char *code)
@@ -96,7 +101,7 @@ static void refused(const char *code)
 	char part[64];
 
 	snprintf(part, sizeof(part), "\"code\":\"%s\"", code);
-	ck_assert_msg(has("{\"op\":\"error\"") && has(part), "%s", strbuf_str(&step.text));
+	ck_assert_msg(has("{\"op\":\"error\"") && has(part), "%s", strbuf_str(&step.text.b));
 	ck_assert_int_eq(step.ask, ASK_NONE);
 }
 
@@ -115,7 +120,7 @@ static void subscribed(const char *channel)
 	say(text);
 	ck_assert_int_eq(step.ask, ASK_SUBSCRIBE);
 	unsigned slot = step.slot;
-	session_step_reset(&step);
+	session_step_reset(&step, &s);
 	session_subscribed(&s, slot, "1", &(struct sub_answer){.offset = 5, .recovered = true},
 			   &step);
 }
@@ -141,7 +146,7 @@ START_TEST(connect_frame)
 	refused("bad_request");
 	authenticated();
 	ck_assert_str_eq(
-	    step.text.data,
+	    step.text.b.data,
 	    "{\"op\":\"connected\",\"session\":\"0198a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b\","
 	    "\"tenant\":\"acme\",\"edge\":\"edge-a\",\"resume\":\"r.t\","
 	    "\"resume_ttl_ms\":120000,\"ping_ms\":25000,\"limits\":{\"frame_bytes\":65536,"
@@ -178,12 +183,49 @@ START_TEST(without_a_token)
 }
 END_TEST
 
-START_TEST(resume_is_expired)
+/* The same session, with no other token than the old session's. */
+START_TEST(resumes)
 {
+	static const struct id old = {"0198a1b2-0000-7e5f-8a9b-0c1d2e3f4a5b"};
+
 	fresh(false);
 	say("{\"op\":\"connect\",\"resume\":\"a.b\"}");
-	refused("expired");
-	closes(CLOSE_RESUME);
+	ck_assert_int_eq(step.ask, ASK_AUTH);
+	ck_assert_int_eq(s.state, SESSION_CHECKING);
+	session_step_reset(&step, &s);
+	session_authenticated(
+	    &s, &(struct session_auth){.who = &acme, .session = &old, .resume = "c.d"}, START,
+	    &step);
+	ck_assert(
+	    has("{\"op\":\"connected\",\"session\":\"0198a1b2-0000-7e5f-8a9b-0c1d2e3f4a5b\","));
+	ck_assert(has("\"resume\":\"c.d\""));
+	ck_assert_str_eq(s.id.text, old.text);
+	done();
+}
+END_TEST
+
+/* Both: whichever of them is good; which is for the plane to find out. */
+START_TEST(resume_or_else_the_token)
+{
+	fresh(false);
+	say("{\"op\":\"connect\",\"resume\":\"a.b\",\"token\":\"pk_k_s\"}");
+	ck_assert_int_eq(step.ask, ASK_AUTH);
+	authenticated();
+	ck_assert_str_eq(s.id.text, session_id.text);
+	done();
+}
+END_TEST
+
+START_TEST(says_when_to_come_again)
+{
+	fresh(true);
+	session_authenticated(
+	    &s,
+	    &(struct session_auth){.close = CLOSE_RATE, .limit = "edge.resumes", .retry_ms = 700},
+	    START, &step);
+	ck_assert(has("\"temporary\":true,\"retry_after_ms\":700"));
+	ck_assert(has("\"details\":{\"limit\":\"edge.resumes\"}"));
+	closes(CLOSE_RATE);
 	done();
 }
 END_TEST
@@ -195,18 +237,24 @@ START_TEST(who_is_not_let_in)
 		const char *code;
 	} t[] = {{CLOSE_TOKEN, CLOSE_TOKEN, "unauthenticated"},
 		 {CLOSE_TENANT, CLOSE_TENANT, "forbidden"},
+		 {CLOSE_RESUME, CLOSE_RESUME, "expired"},
+		 {CLOSE_RATE, CLOSE_RATE, "overloaded"},
 		 {0, CLOSE_CAPACITY, "unavailable"}};
 
 	for (size_t i = 0; i < sizeof(t) / sizeof(*t); i++) {
 		fresh(true);
-		session_authenticated(&s, NULL, t[i].close, NULL, 0, START, &step);
+		session_authenticated(&s,
+				      &(struct session_auth){.close = t[i].close,
+							     .limit = "edge.connects",
+							     .retry_ms = 700},
+				      START, &step);
 		refused(t[i].code);
 		closes(t[i].becomes);
 		/* Nothing is said to it any more, whatever it says. */
 		say(PUB);
-		ck_assert_uint_eq(step.text.len, 0);
+		ck_assert_uint_eq(step.text.b.len, 0);
 		say("nonsense");
-		ck_assert_uint_eq(step.text.len, 0);
+		ck_assert_uint_eq(step.text.b.len, 0);
 		ck_assert_uint_eq(step.close, 0);
 		done();
 	}
@@ -222,9 +270,10 @@ START_TEST(too_late)
 	refused("unauthenticated");
 	closes(CLOSE_TOKEN);
 	/* An answer of the plane that comes now changes nothing. */
-	session_step_reset(&step);
-	session_authenticated(&s, &acme, 0, "r", 0, START, &step);
-	ck_assert_uint_eq(step.text.len, 0);
+	session_step_reset(&step, &s);
+	session_authenticated(&s, &(struct session_auth){.who = &acme, .resume = "r"}, START,
+			      &step);
+	ck_assert_uint_eq(step.text.b.len, 0);
 	ck_assert_int_eq(s.state, SESSION_CLOSING);
 	done();
 }
@@ -237,22 +286,30 @@ START_TEST(subscribe_and_unsubscribe)
 	open_session();
 	say(SUB("room.7"));
 	ck_assert_int_eq(step.ask, ASK_SUBSCRIBE);
-	ck_assert_uint_eq(step.text.len, 0);
+	ck_assert_uint_eq(step.text.b.len, 0);
 	unsigned slot = step.slot;
 	say(SUB("room.7"));
 	refused("conflict");
 	say(UNSUB("room.7"));
 	refused("conflict"); /* not answered yet */
-	session_step_reset(&step);
+	say("{\"op\":\"ack\",\"channel\":\"room.7\",\"offset\":0}");
+	refused("conflict");
+	session_step_reset(&step, &s);
 	session_subscribed(&s, slot, "7", &(struct sub_answer){.offset = 42, .recovered = true},
 			   &step);
-	ck_assert_str_eq(step.text.data,
+	ck_assert_str_eq(step.text.b.data,
 			 "{\"op\":\"subscribed\",\"id\":7,\"channel\":\"room.7\",\"epoch\":"
 			 "\"0005f5e100000000\",\"offset\":42,\"recovered\":true}");
-	ck_assert_uint_eq(step.text2.len, 0);
+	ck_assert_uint_eq(step.text2.b.len, 0);
 	ck_assert_int_eq(session_find(&s, "room.7"), (int)slot);
 	say("{\"op\":\"ack\",\"channel\":\"room.7\",\"offset\":3}");
-	ck_assert_uint_eq(step.text.len, 0);
+	ck_assert_uint_eq(step.text.b.len, 0);
+	ck_assert_int_eq(step.ask, ASK_ACK);
+	ck_assert_uint_eq(step.slot, slot);
+	session_step_reset(&step, &s);
+	session_ack_refused("", &step);
+	refused("bad_request");
+	ck_assert_uint_eq(step.close, 0);
 	say("{\"op\":\"ack\",\"channel\":\"other\",\"offset\":3}");
 	refused("not_found");
 	say(UNSUB("room.7"));
@@ -270,13 +327,13 @@ START_TEST(what_is_gone_is_told)
 {
 	open_session();
 	say(SUB("r"));
-	session_step_reset(&step);
+	session_step_reset(&step, &s);
 	session_subscribed(
 	    &s, 0, "1",
 	    &(struct sub_answer){.offset = 90, .recovered = false, .gap_from = 3, .gap_to = 50},
 	    &step);
 	ck_assert(has("\"recovered\":false"));
-	ck_assert_str_eq(step.text2.data,
+	ck_assert_str_eq(step.text2.b.data,
 			 "{\"op\":\"gap\",\"channel\":\"r\",\"from\":3,\"to\":50,\"reason\":"
 			 "\"expired\",\"replayable\":false}");
 	done();
@@ -287,7 +344,7 @@ START_TEST(a_failed_subscription_ends)
 {
 	open_session();
 	say(SUB("r"));
-	session_step_reset(&step);
+	session_step_reset(&step, &s);
 	session_subscribed(&s, 0, "1", &(struct sub_answer){.failed = true}, &step);
 	ck_assert(has("\"code\":\"unavailable\"") && has("\"scope\":\"channel\"") &&
 		  has("\"temporary\":true"));
@@ -306,6 +363,8 @@ START_TEST(subscriptions_are_bounded)
 	subscribed("c");
 	say(SUB("d"));
 	refused("overloaded");
+	ck_assert(has("\"temporary\":true,\"retry_after_ms\":1000,\"details\":{\"limit\":"
+		      "\"connection.subscriptions\"}"));
 	ck_assert(has("\"limit\":\"connection.subscriptions\""));
 	say(TASK("k"));
 	refused("overloaded");
@@ -359,11 +418,11 @@ START_TEST(publish_and_cancel)
 	say(PUB);
 	refused("overloaded");
 	ck_assert(has("connection.commands_in_flight") && has("\"retry_after_ms\":100"));
-	session_step_reset(&step);
+	session_step_reset(&step, &s);
 	session_accepted(&s, "7", -1, &ok, &step);
-	ck_assert_str_eq(step.text.data, "{\"op\":\"accepted\",\"id\":7,\"event_id\":\"e1\","
-					 "\"channel\":\"r\",\"offset\":42,\"duplicate\":false}");
-	session_step_reset(&step);
+	ck_assert_str_eq(step.text.b.data, "{\"op\":\"accepted\",\"id\":7,\"event_id\":\"e1\","
+					   "\"channel\":\"r\",\"offset\":42,\"duplicate\":false}");
+	session_step_reset(&step, &s);
 	session_command_failed(&s, "8", -1, false, &no, &step);
 	refused("rate_limited");
 	ck_assert(has("\"id\":8"));
@@ -391,10 +450,10 @@ START_TEST(a_task_subscribes)
 	ck_assert(!step.new_sub);
 	ck_assert_uint_eq(step.slot, slot);
 	ck_assert_uint_eq(s.n_subs, 1);
-	session_step_reset(&step);
+	session_step_reset(&step, &s);
 	session_accepted(&s, "1", (int)slot, &ok, &step);
 	ck_assert_int_eq(s.subs[slot].state, SUB_LIVE);
-	session_step_reset(&step);
+	session_step_reset(&step, &s);
 	session_accepted(&s, "1", (int)slot, &ok, &step);
 	ck_assert_uint_eq(s.in_flight, 0);
 	done();
@@ -408,7 +467,7 @@ START_TEST(a_refused_task_leaves_nothing)
 	open_session();
 	say(TASK("k"));
 	unsigned slot = step.slot;
-	session_step_reset(&step);
+	session_step_reset(&step, &s);
 	session_command_failed(&s, "1", (int)slot, true, &no, &step);
 	ck_assert_int_eq(step.ask, ASK_UNSUBSCRIBE);
 	ck_assert_uint_eq(step.slot, slot);
@@ -416,12 +475,12 @@ START_TEST(a_refused_task_leaves_nothing)
 	ck_assert_uint_eq(s.n_subs, 0);
 	/* A subscription that was there before stays. */
 	say(TASK("k"));
-	session_step_reset(&step);
+	session_step_reset(&step, &s);
 	session_accepted(&s, "1", (int)slot, &(struct frame_accepted){"e", "task.x", "x", 1, false},
 			 &step);
 	say(TASK("k"));
 	ck_assert(!step.new_sub);
-	session_step_reset(&step);
+	session_step_reset(&step, &s);
 	session_command_failed(&s, "1", (int)slot, false, &no, &step);
 	ck_assert_int_eq(step.ask, ASK_NONE);
 	ck_assert_int_eq(s.subs[slot].state, SUB_LIVE);
@@ -454,6 +513,38 @@ START_TEST(scopes)
 }
 END_TEST
 
+/* What a token may touch, name by name. */
+START_TEST(patterns)
+{
+	static const struct {
+		const char *allowed, *other;
+	} t[] = {{SUB("room.1"), SUB("hall.1")}, {PUB, NULL}, {TASK("k"), NULL}};
+	json_t *channels = json_pack("{s:[s], s:[s]}", "subscribe", "room.*", "publish", "r*");
+	json_t *pipelines = json_pack("[s]", "p*"), *none = json_array();
+
+	for (size_t i = 0; i < sizeof(t) / sizeof(*t); i++) {
+		open_session();
+		acme.permit = permit_new(channels, pipelines, NULL);
+		say(t[i].allowed);
+		ck_assert_msg(step.ask != ASK_NONE, "%s", t[i].allowed);
+		permit_unref(acme.permit);
+		acme.permit = t[i].other ? permit_new(channels, pipelines, NULL)
+					 : permit_new(NULL, none, NULL);
+		acme.scopes = SCOPE_PUBLISH | SCOPE_SUBSCRIBE | SCOPE_TASK;
+		unsigned before = s.in_flight + s.n_subs;
+		say(t[i].other ? t[i].other : t[i].allowed);
+		refused("forbidden");
+		ck_assert_uint_eq(s.in_flight + s.n_subs, before);
+		permit_unref(acme.permit);
+		acme.permit = NULL;
+		done();
+	}
+	json_decref(channels);
+	json_decref(pipelines);
+	json_decref(none);
+}
+END_TEST
+
 /* --- nonsense ----------------------------------------------------------------------------- */
 
 START_TEST(nonsense)
@@ -475,9 +566,9 @@ START_TEST(nonsense)
 	session_too_large(&s, "4", &step);
 	refused("too_large");
 	closes(CLOSE_TOO_LARGE);
-	session_step_reset(&step);
+	session_step_reset(&step, &s);
 	session_too_large(&s, "4", &step);
-	ck_assert_uint_eq(step.text.len, 0);
+	ck_assert_uint_eq(step.text.b.len, 0);
 	done();
 }
 END_TEST
@@ -495,9 +586,9 @@ START_TEST(pings)
 		tick(now);
 		ck_assert(step.ping);
 		ck_assert_int_eq(s.due_us, now + 8 * S);
-		session_pong(&s, now + S);
-		session_pong(&s, now + 5 * S); /* one that nobody asked for moves nothing */
-		now += S + (25 - 8) * S;
+		session_pong(&s);
+		session_pong(&s); /* one that nobody asked for moves nothing */
+		now += 25 * S;
 		ck_assert_int_eq(s.due_us, now);
 	}
 	tick(now);
@@ -513,18 +604,79 @@ START_TEST(pings)
 }
 END_TEST
 
+/* Often enough that the newest one is always good for resume_ttl_ms. */
+START_TEST(resume_tokens_are_renewed)
+{
+	int64_t now = START + JITTER, renewed = START;
+	int n = 0;
+
+	open_session();
+	for (int i = 0; i < 20; i++, now += 25 * S) {
+		tick(now);
+		ck_assert(step.ping);
+		if (step.renew) {
+			ck_assert_int_ge(now - renewed, 60 * S);
+			ck_assert_int_lt(now - renewed, (60 + 25) * S);
+			renewed = now;
+			n++;
+		}
+		session_pong(&s);
+	}
+	ck_assert_int_ge(n, 20 * 25 / (60 + 25));
+	done();
+}
+END_TEST
+
 START_TEST(a_token_expires)
 {
 	open_session();
 	acme.expires_us = WALL + START + JITTER + 25 * S;
 	tick(START + JITTER);
 	ck_assert(step.ping);
-	session_pong(&s, START + JITTER);
-	tick(START + JITTER + 17 * S);
-	ck_assert(step.ping);
-	session_pong(&s, START + JITTER + 18 * S);
-	tick(START + JITTER + 35 * S);
+	session_pong(&s);
+	tick(START + JITTER + 25 * S);
 	refused("unauthenticated");
+	closes(CLOSE_TOKEN);
+	done();
+}
+END_TEST
+
+/* By the clock of the session the end is known to the microsecond, whatever pings are due. */
+START_TEST(a_token_expires_between_pings)
+{
+	int64_t end = START + 3 * S;
+
+	open_session();
+	acme.expires_us = WALL + end;
+	acme.expire_at_us = end;
+	fresh(true);
+	authenticated();
+	ck_assert_int_eq(session_due_us(&s), end);
+	tick(end - 1);
+	ck_assert_uint_eq(step.close, 0);
+	/* The key gets more time. */
+	acme.expires_us += 60 * S;
+	acme.expire_at_us += 60 * S;
+	tick(end);
+	ck_assert_uint_eq(step.close, 0);
+	ck_assert(!step.ping);
+	ck_assert_int_eq(session_due_us(&s), START + JITTER);
+	/* And less. */
+	acme.expire_at_us = end + 2 * S;
+	tick(end + 2 * S);
+	refused("unauthenticated");
+	closes(CLOSE_TOKEN);
+	acme.expire_at_us = 0;
+	done();
+}
+END_TEST
+
+START_TEST(turned_away)
+{
+	fresh(true);
+	session_turn_away(&s, &(struct frame_error){.code = "forbidden", .message = "origin"},
+			  CLOSE_TOKEN, &step);
+	refused("forbidden");
 	closes(CLOSE_TOKEN);
 	done();
 }
@@ -533,18 +685,18 @@ END_TEST
 START_TEST(drains)
 {
 	open_session();
-	session_drain(&s, "http://b", 500, 10000, &step);
-	ck_assert_str_eq(step.text.data, "{\"op\":\"drain\",\"url\":\"http://b\","
-					 "\"reconnect_after_ms\":500,\"deadline_ms\":10000,"
-					 "\"reason\":\"shutdown\"}");
+	session_drain(&s, "http://b", 500, 10000, "shutdown", &step);
+	ck_assert_str_eq(step.text.b.data, "{\"op\":\"drain\",\"url\":\"http://b\","
+					   "\"reconnect_after_ms\":500,\"deadline_ms\":10000,"
+					   "\"reason\":\"shutdown\"}");
 	ck_assert_int_eq(s.state, SESSION_OPEN);
-	session_step_reset(&step);
+	session_step_reset(&step, &s);
 	session_close(&s, CLOSE_DRAIN, "drain", &step);
 	closes(CLOSE_DRAIN);
-	session_step_reset(&step);
-	session_drain(&s, "http://b", 500, 10000, &step);
+	session_step_reset(&step, &s);
+	session_drain(&s, "http://b", 500, 10000, "shutdown", &step);
 	session_close(&s, CLOSE_SLOW, "slow", &step);
-	ck_assert_uint_eq(step.text.len, 0);
+	ck_assert_uint_eq(step.text.b.len, 0);
 	ck_assert_uint_eq(step.close, 0);
 	done();
 }
@@ -557,19 +709,20 @@ START_TEST(answers_after_the_close)
 	say(PUB);
 	say(SUB("r"));
 	unsigned slot = step.slot;
-	session_step_reset(&step);
+	session_step_reset(&step, &s);
 	session_close(&s, CLOSE_SLOW, "slow", &step);
-	session_step_reset(&step);
+	session_step_reset(&step, &s);
 	session_accepted(&s, "1", -1, &(struct frame_accepted){"e", "r", "", 1, false}, &step);
 	ck_assert_uint_eq(s.in_flight, 0);
-	session_step_reset(&step);
+	session_step_reset(&step, &s);
 	session_subscribed(&s, slot, "1", &(struct sub_answer){.offset = 1}, &step);
 	done();
 }
 END_TEST
 
-RUN_TESTS("edge: session", connect_frame, without_a_token, resume_is_expired, who_is_not_let_in,
-	  too_late, subscribe_and_unsubscribe, what_is_gone_is_told, a_failed_subscription_ends,
-	  subscriptions_are_bounded, up_to_255_slots, publish_and_cancel, a_task_subscribes,
-	  a_refused_task_leaves_nothing, scopes, nonsense, pings, a_token_expires, drains,
-	  answers_after_the_close)
+RUN_TESTS("edge: session", connect_frame, without_a_token, resumes, resume_or_else_the_token,
+	  says_when_to_come_again, who_is_not_let_in, too_late, subscribe_and_unsubscribe,
+	  what_is_gone_is_told, a_failed_subscription_ends, subscriptions_are_bounded,
+	  up_to_255_slots, publish_and_cancel, a_task_subscribes, a_refused_task_leaves_nothing,
+	  scopes, patterns, nonsense, pings, resume_tokens_are_renewed, a_token_expires,
+	  a_token_expires_between_pings, turned_away, drains, answers_after_the_close)

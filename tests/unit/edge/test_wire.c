@@ -37,6 +37,11 @@ START_TEST(an_event_as_protobuf_writes_it)
 	ev.data.data = (uint8_t *)"\"\xc3\xa4\"";
 	len = penstock__event__pack(&ev, bytes);
 	ck_assert(wire_event(bytes, len, &e) && wire_event_fits(&e, "t", "room.1"));
+	ev.replay = "r\"";
+	uint8_t marked[128];
+	size_t n_marked = penstock__event__pack(&ev, marked);
+	ck_assert(wire_event(marked, n_marked, &e) && slice_is(e.replay, "r\""));
+	ck_assert(!wire_event_fits(&e, "t", "room.1"));
 	/* Cut short, it is no message, or at least not a whole one. */
 	for (size_t n = 0; n < len; n++)
 		if (wire_event(bytes, n, &e))
@@ -82,6 +87,53 @@ START_TEST(what_is_no_text_does_not_fit)
 }
 END_TEST
 
+/* It is spliced into a frame as it is. */
+START_TEST(what_is_no_json_does_not_fit)
+{
+	static const char *const bad[] = {
+	    "{",     "}",       "{}}",           "{} {}",  "{\"a\":}", "{\"a\" 1}",
+	    "{a:1}", "[1,]",    "[1 2]",         "01",     "1.",       "nul",
+	    "\"",    "\"\\x\"", "\"\\u12\"",     "\"\n\"", "'a'",      "1,\"op\":\"event\"",
+	    " ",     "NaN",     "\xef\xbb\xbf{}"};
+	static const char *const fine[] = {"{}",
+					   " [ 1 , -0.5e+3 ] ",
+					   "\"\\u0000\\ud800\"",
+					   "{\"a\":1,\"a\":2}",
+					   "null",
+					   "123456789012345678901234567890",
+					   "\"\xc3\xa4\"",
+					   "{\"\xc3\xa4\":[true,false]}"};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct event_view e = good;
+		e.data = slice_of(bad[i]);
+		ck_assert_msg(!wire_event_fits(&e, "t", "room.1"), "%s", bad[i]);
+	}
+	for (size_t i = 0; i < sizeof(fine) / sizeof(fine[0]); i++) {
+		struct event_view e = good;
+		e.data = slice_of(fine[i]);
+		ck_assert_msg(wire_event_fits(&e, "t", "room.1"), "%s", fine[i]);
+	}
+}
+END_TEST
+
+/* Whatever nests, the stack is not the sender's. */
+START_TEST(nesting_is_bounded)
+{
+	struct event_view e = good;
+	char deep[100000];
+
+	memset(deep, '[', sizeof(deep) / 2);
+	memset(deep + sizeof(deep) / 2, ']', sizeof(deep) / 2);
+	e.data = (struct slice){deep, sizeof(deep)};
+	ck_assert(!wire_event_fits(&e, "t", "room.1"));
+	e.data = (struct slice){deep + sizeof(deep) / 2 - 256, 512};
+	ck_assert(wire_event_fits(&e, "t", "room.1"));
+	e.data = (struct slice){deep + sizeof(deep) / 2 - 257, 514};
+	ck_assert(!wire_event_fits(&e, "t", "room.1"));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("edge: wire");
@@ -90,6 +142,8 @@ int main(void)
 	tcase_add_test(tc, an_event_as_protobuf_writes_it);
 	tcase_add_test(tc, another_channels_event_does_not_fit);
 	tcase_add_test(tc, what_is_no_text_does_not_fit);
+	tcase_add_test(tc, what_is_no_json_does_not_fit);
+	tcase_add_test(tc, nesting_is_bounded);
 	suite_add_tcase(s, tc);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_ENV);

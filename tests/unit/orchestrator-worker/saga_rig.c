@@ -28,6 +28,7 @@ static void begin(struct rig *r, const char *worker, uint64_t claim, const char 
 					      .version = 3,
 					      .spec = r->spec,
 					      .claim = claim,
+					      .behind = r->behind,
 					      .output_max = 1000,
 					      .rng = &r->rng,
 					      .accepted_id = ACCEPTED_ID,

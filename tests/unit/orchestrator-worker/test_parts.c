@@ -1,4 +1,4 @@
-/* The pure parts: pipelines, slices, event streams, the OpenAI interface, shares of limits. */
+/* The pure parts: pipelines, slices, event streams, the OpenAI interface of limits. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +31,8 @@ START_TEST(pipeline_good)
 {
 	struct pipeline_spec *spec =
 	    parse("{'name':'x','stages':[{'id':'d','kind':'chat','model':'m','needs':['b','c'],"
-		  "'max_tokens':9,'timeout_ms':7,'retry':{'max_attempts':2,'factor':1.5}},"
+		  "'max_tokens':9,'timeout_ms':7,'start_within_ms':5,'deadline_ms':80,'retry':{'"
+		  "max_attempts':2,'factor':1.5}},"
 		  "{'id':'b','kind':'transform','input':'.input','needs':['a']},"
 		  "{'id':'c','kind':'http','needs':['a','a']},{'id':'a','kind':'wait'}],"
 		  "'output':'.stages'}");
@@ -43,6 +44,9 @@ START_TEST(pipeline_good)
 	ck_assert_uint_eq(spec->stages[0].above, 14);
 	ck_assert_uint_eq(spec->stages[2].needs, 8);
 	ck_assert_int_eq(spec->stages[0].retry.max_attempts, 2);
+	ck_assert_int_eq(spec->stages[0].start_within_ms, 5);
+	ck_assert_int_eq(spec->stages[0].deadline_ms, 80);
+	ck_assert_int_eq(spec->stages[1].deadline_ms, 0);
 	ck_assert_int_eq(spec->stages[0].retry.initial_ms, 500);
 	ck_assert_double_eq(spec->stages[0].retry.factor, 1.5);
 	ck_assert_int_eq(spec->stages[1].retry.max_attempts, 4);
@@ -106,15 +110,15 @@ START_TEST(slices)
 	size_t len = strlen(doc);
 	struct slice b = slice_member(doc, len, "b");
 	ck_assert_uint_eq(b.len, 13);
-	ck_assert_mem_eq(b.at, "[1,{\"c\":\"]\"}]", 13);
-	ck_assert_ptr_null(slice_text(slice_member(doc, len, "a")).at); /* needs unescaping */
+	ck_assert_mem_eq(b.p, "[1,{\"c\":\"]\"}]", 13);
+	ck_assert_ptr_null(slice_text(slice_member(doc, len, "a")).p); /* needs unescaping */
 	ck_assert_int_eq(slice_int(slice_member(doc, len, "n"), 5), -12);
 	ck_assert_int_eq(slice_int(slice_member(doc, len, "t"), 5), 5);
 	ck_assert(slice_is(slice_member(doc, len, "t"), "true"));
 	ck_assert(slice_is(slice_text(slice_member(doc, len, "s")), "plain"));
 	ck_assert(slice_is(slice_member(doc, len, "z"), "null"));
-	ck_assert_ptr_null(slice_member(doc, len, "c").at);
-	ck_assert_ptr_null(slice_member("[1]", 3, "a").at);
+	ck_assert_ptr_null(slice_member(doc, len, "c").p);
+	ck_assert_ptr_null(slice_member("[1]", 3, "a").p);
 	/* Cut anywhere: never out of bounds (the sanitizer looks). */
 	for (size_t i = 0; i <= len; i++) {
 		char *cut = xmemdup(doc, i > 0 ? i : 1);
@@ -201,16 +205,16 @@ START_TEST(openai_requests)
 }
 END_TEST
 
-static void chunk(struct openai_answer *a, const char *text)
+static void chunk(struct reply *a, const char *text)
 {
 	ck_assert_msg(openai_chunk(a, text, strlen(text), &err) == 0, "%s", err.msg);
 }
 
 START_TEST(openai_chunks)
 {
-	struct openai_answer a;
+	struct reply a;
 	struct strbuf out = {0};
-	openai_init(&a, 12);
+	reply_init(&a, 12);
 	chunk(&a, "{\"model\":\"m-1\",\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}");
 	ck_assert_uint_eq(a.text.len, 0);
 	chunk(&a, "{\"choices\":[{\"delta\":{\"content\":\"Hel\"}}]}");
@@ -221,7 +225,7 @@ START_TEST(openai_chunks)
 	chunk(&a, "{\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4}}");
 	chunk(&a, "[DONE]");
 	ck_assert(a.finished);
-	openai_output(&a, &out);
+	reply_output(&a, &out);
 	ck_assert_str_eq(
 	    out.data,
 	    "{\"text\":\"Hello \\\"\",\"model\":\"m-1\",\"finish_reason\":\"stop\","
@@ -231,21 +235,21 @@ START_TEST(openai_chunks)
 	ck_assert_int_eq(err.code, ERR_FATAL);
 	ck_assert_int_eq(openai_chunk(&a, "nonsense", 8, &err), -1);
 	ck_assert_int_eq(err.code, ERR_REJECTED);
-	openai_done(&a);
+	reply_done(&a);
 	strbuf_done(&out);
 }
 END_TEST
 
 START_TEST(openai_others)
 {
-	struct openai_answer a;
+	struct reply a;
 	struct strbuf out = {0};
 	char text[50];
-	openai_init(&a, 100);
+	reply_init(&a, 100);
 	const char *whole = "{\"model\":\"m\",\"choices\":[{\"message\":{\"content\":\"hi\"},"
 			    "\"finish_reason\":\"length\"}]}";
 	ck_assert_int_eq(openai_whole(&a, whole, strlen(whole), &err), 0);
-	openai_output(&a, &out);
+	reply_output(&a, &out);
 	ck_assert_str_eq(out.data, "{\"text\":\"hi\",\"model\":\"m\",\"finish_reason\":\"length\","
 				   "\"usage\":null}");
 	chunk(&a, "{\"error\":{\"message\":\"overloaded\"}}");
@@ -260,25 +264,15 @@ START_TEST(openai_others)
 	ck_assert_str_eq(text, "<html>");
 	openai_error_text("", 0, text, sizeof(text));
 	ck_assert_str_eq(text, "");
-	openai_done(&a);
+	reply_done(&a);
 	strbuf_done(&out);
-}
-END_TEST
-
-START_TEST(shares)
-{
-	ck_assert_int_eq(permit_share(0, 3), 0);
-	ck_assert_int_eq(permit_share(10, 3), 3);
-	ck_assert_int_eq(permit_share(10, 0), 10);
-	ck_assert_int_eq(permit_share(1, 3), 1);
 }
 END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = {pipeline_good, pipeline_bad,  slices,
-				      sse_any_cut,   sse_bounds,    openai_requests,
-				      openai_chunks, openai_others, shares};
+	const TTest *const tests[] = {pipeline_good, pipeline_bad,    slices,        sse_any_cut,
+				      sse_bounds,    openai_requests, openai_chunks, openai_others};
 	Suite *suite = suite_create("parts");
 	TCase *tc = tcase_create("parts");
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)

@@ -263,10 +263,102 @@ END_TEST
 START_TEST(retry_after_is_a_floor)
 {
 	start(CHAT, "");
-	rig_call_fails(&r, 0, OUTCOME_RETRY, 20000);
+	rig_call_fails(&r, 0, OUTCOME_RETRY, 1500);
 	rig_writes(&r);
-	ck_assert_int_ge(saga_wake_at(&r.s), r.now + 20000);
-	ck_assert_int_le(saga_wake_at(&r.s), r.now + 22000);
+	ck_assert_int_ge(saga_wake_at(&r.s), r.now + 1500);
+	ck_assert_int_le(saga_wake_at(&r.s), r.now + 1650);
+	rig_done(&r);
+}
+END_TEST
+
+/* However often the other side says "later", the attempts are all there. */
+START_TEST(throttled_is_no_attempt)
+{
+	start(CHAT, "");
+	for (unsigned k = 1; k <= 20; k++) {
+		rig_call_fails(&r, 0, OUTCOME_THROTTLED, 1500);
+		rig_writes(&r);
+		rig_last_has(&r, "task.stage.failed", "'final':false,'throttled':true,'retry_at':");
+		int64_t at = saga_wake_at(&r.s);
+		ck_assert_int_ge(at, r.now + 1500);
+		ck_assert_int_le(at, r.now + 1650);
+		rig_tick(&r, at - r.now);
+		rig_writes(&r);
+		ck_assert_uint_eq(r.attempts[0], k + 1); /* a number of its own each time */
+	}
+	for (unsigned k = 0; k < 3; k++) {
+		rig_call_fails(&r, 0, OUTCOME_RETRY, 0);
+		rig_writes(&r);
+		rig_tick(&r, 1000);
+		rig_writes(&r);
+	}
+	rig_last_has(&r, "task.failed", "'reason':'upstream_error'");
+	ends(VERDICT_END, SAGA_ENDED);
+}
+END_TEST
+
+/* A call that may not begin is the same attempt when it does, and nothing is written. */
+START_TEST(held_is_the_same_attempt)
+{
+	start(CHAT, "");
+	size_t before = r.n_log;
+	rig_call_fails(&r, 0, OUTCOME_HELD, 1500);
+	ck_assert_int_eq(r.s.stages[0].state, STAGE_HELD);
+	int64_t at = saga_wake_at(&r.s);
+	ck_assert_int_ge(at, r.now + 1500);
+	ck_assert_int_le(at, r.now + 1650);
+	rig_tick(&r, at - r.now - 1);
+	ck_assert_uint_eq(r.calls[0], 1);
+	rig_tick(&r, 1);
+	ck_assert_uint_eq(r.calls[0], 2);
+	ck_assert_uint_eq(r.attempts[0], 1);
+	ck_assert_uint_eq(r.n_log, before);
+	rig_call_fails(&r, 0, OUTCOME_HELD, 0); /* at once: a fallback is there */
+	rig_tick(&r, 0);
+	ck_assert_uint_eq(r.calls[0], 3);
+	rig_call(&r, 0, "7");
+	rig_writes(&r);
+	rig_last_has(&r, "task.completed", "'output':7");
+	ends(VERDICT_END, SAGA_ENDED);
+}
+END_TEST
+
+START_TEST(held_until_too_late)
+{
+	start(CHAT, ",'deadline_at':1700000001000");
+	rig_call_fails(&r, 0, OUTCOME_HELD, 1500);
+	ck_assert_int_eq(saga_wake_at(&r.s), RIG_START + 1000);
+	rig_tick(&r, 1000);
+	rig_writes(&r);
+	ck_assert_uint_eq(r.calls[0], 1);
+	ck_assert_str_eq(rig_last(&r)->type, "task.expired");
+	ends(VERDICT_END, SAGA_ENDED);
+}
+END_TEST
+
+START_TEST(another_one_fails_while_it_is_held)
+{
+	start(DIAMOND, "");
+	rig_call(&r, 0, "1");
+	rig_writes(&r);
+	rig_call_fails(&r, 2, OUTCOME_HELD, 4000);
+	rig_call_fails(&r, 1, OUTCOME_FINAL, 0);
+	ck_assert_int_eq(r.s.stages[2].state, STAGE_STOPPED);
+	rig_writes(&r);
+	rig_tick(&r, 5000);
+	ck_assert_uint_eq(r.calls[2], 1);
+	ends(VERDICT_END, SAGA_ENDED);
+}
+END_TEST
+
+START_TEST(who_answered)
+{
+	start(CHAT, "");
+	struct saga_outcome outcome = {.text = "1", .len = 1, .model = "other"};
+	saga_called(&r.s, 0, 1, &outcome, r.now);
+	rig_take(&r);
+	rig_write(&r);
+	rig_last_has(&r, "task.stage.completed", "'model':'other'");
 	rig_done(&r);
 }
 END_TEST
@@ -348,15 +440,6 @@ START_TEST(bad_input_before_the_start_is_written)
 }
 END_TEST
 
-START_TEST(unsupported)
-{
-	start("{'stages':[{'id':'a','kind':'http'},{'id':'w','kind':'wait'}]}", "");
-	rig_last_has(&r, "task.failed", "'stage':'w','reason':'unsupported_kind'");
-	ck_assert_uint_eq(r.calls[0], 0);
-	ends(VERDICT_END, SAGA_ENDED);
-}
-END_TEST
-
 START_TEST(no_pipeline)
 {
 	start(NULL, "");
@@ -414,12 +497,16 @@ int main(void)
 				      output_too_large,
 				      attempts_are_exact,
 				      retry_after_is_a_floor,
+				      throttled_is_no_attempt,
+				      held_is_the_same_attempt,
+				      held_until_too_late,
+				      another_one_fails_while_it_is_held,
+				      who_answered,
 				      final_at_once,
 				      one_failure_stops_the_others,
 				      failure_while_a_start_waits,
 				      bad_input,
 				      bad_input_before_the_start_is_written,
-				      unsupported,
 				      no_pipeline,
 				      expires_while_calling,
 				      expired_already,

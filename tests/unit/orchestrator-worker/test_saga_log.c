@@ -224,15 +224,86 @@ START_TEST(repeat_of_a_running_one)
 }
 END_TEST
 
+#define PARKED_AT 19 /* where the rig's log has it */
+
+static void parked(uint64_t claim, uint64_t behind)
+{
+	rig_init(&r, CHAT, "", claim);
+	r.s.behind = behind;
+	rig_append(&r, "task.started", "{'worker':'w2','claim':77,'run':1}");
+	rig_append(&r, "task.stage.started", "{'stage':'a','attempt':1}");
+	rig_append(&r, "task.parked", "{'stage':'a'}");
+	ck_assert_uint_eq(rig_last(&r)->seq, PARKED_AT);
+	rig_load(&r);
+}
+
+/* The ticket of its release; what was broken off is neither failed nor lost. */
 START_TEST(parked_and_back)
 {
-	rig_init(&r, CHAT, "", 88);
-	rig_append(&r, "task.started", "{'worker':'w2','claim':77,'run':1}");
-	rig_append(&r, "task.parked", "{'stage':'a'}");
-	rig_load(&r);
+	parked(88, PARKED_AT);
 	rig_writes(&r);
-	ck_assert_str_eq(rig_types(&r), "accepted started parked started stage.started");
+	ck_assert_str_eq(rig_types(&r),
+			 "accepted started stage.started parked started stage.started");
+	rig_last_has(&r, "task.stage.started", "'attempt':2");
+	ck_assert_uint_eq(r.s.stages[0].earlier, 1);
+	ck_assert_uint_eq(r.s.stages[0].failed, 0);
 	rig_done(&r);
+}
+END_TEST
+
+/* Its first ticket, delivered again because whoever parked it died before acknowledging; that of an
+ * earlier release; and one that is ahead of what was read. */
+START_TEST(parked_is_left_alone)
+{
+	parked(77, 0);
+	ends(VERDICT_REPEAT, SAGA_DROPPED);
+	parked(88, PARKED_AT - 1);
+	ends(VERDICT_REPEAT, SAGA_DROPPED);
+	parked(88, PARKED_AT + 1);
+	ends(VERDICT_LATER, SAGA_DROPPED);
+}
+END_TEST
+
+static void redriven(void)
+{
+	rig_init(&r, DIAMOND, ",'deadline_at':1", 88);
+	rig_append(&r, "task.started", "{'worker':'w2','claim':77,'run':1}");
+	rig_append(&r, "task.stage.started", "{'stage':'a','attempt':1}");
+	rig_append(&r, "task.stage.completed", "{'stage':'a','attempt':1,'output':1}");
+	rig_append(&r, "task.stage.started", "{'stage':'b','attempt':1}");
+	rig_append(&r, "task.stage.started", "{'stage':'c','attempt':1}");
+	for (int i = 1; i <= 2 * SAGA_LOST_MAX; i++)
+		rig_append(&r, "task.stage.failed", "{'stage':'b','final':false,'retry_at':1}");
+	rig_append(&r, "task.stage.started", "{'stage':'b','attempt':40}");
+	rig_append(&r, "task.stage.failed", "{'stage':'b','final':true,'reason':'x'}");
+	rig_append(&r, "task.failed", "{'stage':'b','reason':'x'}");
+	rig_append(&r, "task.redriven", "{'redrive_gen':1,'by':'op'}");
+	r.s.behind = rig_last(&r)->seq;
+	rig_load(&r);
+}
+
+/* What is complete stays so; the others begin anew, with the next attempt; no deadline holds. */
+START_TEST(redriven_goes_on)
+{
+	redriven();
+	rig_writes(&r);
+	ck_assert_int_eq(r.s.state, SAGA_RUNNING);
+	ck_assert_uint_eq(r.s.complete, 1);
+	ck_assert_uint_eq(r.attempts[1], 41);
+	ck_assert_uint_eq(r.attempts[2], 2);
+	ck_assert_uint_eq(r.calls[0], 0);
+	rig_call_fails(&r, 1, OUTCOME_RETRY, 0);
+	ck_assert_int_eq(r.s.stages[1].final, false);
+	rig_done(&r);
+}
+END_TEST
+
+START_TEST(redriven_needs_its_ticket)
+{
+	redriven();
+	rig_again(&r, "w3", 77);
+	rig_load(&r);
+	ends(VERDICT_REPEAT, SAGA_DROPPED);
 }
 END_TEST
 
@@ -264,7 +335,7 @@ START_TEST(resume_at_every_point)
 			struct slice id =
 			    slice_text(slice_member(r.log[i].data, strlen(r.log[i].data), "stage"));
 			if (strcmp(r.log[i].type, "task.stage.completed") == 0)
-				completed[id.at[0] - 'a']++;
+				completed[id.p[0] - 'a']++;
 		}
 		for (int k = 0; k < 4; k++)
 			ck_assert_int_eq(completed[k], 1);
@@ -306,7 +377,7 @@ END_TEST
 START_TEST(resume_in_backoff)
 {
 	start(CHAT, "");
-	rig_call_fails(&r, 0, OUTCOME_RETRY, 9000);
+	rig_call_fails(&r, 0, OUTCOME_RETRY, 1500);
 	rig_writes(&r);
 	int64_t at = saga_wake_at(&r.s);
 	rig_again(&r, "w2", 77);
@@ -317,6 +388,28 @@ START_TEST(resume_in_backoff)
 	rig_writes(&r);
 	ck_assert_uint_eq(r.attempts[0], 2);
 	rig_done(&r);
+}
+END_TEST
+
+START_TEST(resume_behind_a_throttled_one)
+{
+	start(CHAT, "");
+	for (int k = 0; k < 12; k++) { /* more than may be lost or may fail */
+		rig_call_fails(&r, 0, OUTCOME_THROTTLED, 0);
+		rig_writes(&r);
+		rig_tick(&r, 30000);
+		rig_writes(&r);
+	}
+	rig_again(&r, "w2", 77);
+	rig_load(&r);
+	rig_writes(&r);
+	ck_assert_uint_eq(r.attempts[0], 14);
+	ck_assert_uint_eq(r.s.stages[0].failed, 0);
+	ck_assert_uint_eq(r.s.stages[0].throttled, 12);
+	rig_call(&r, 0, "7");
+	rig_writes(&r);
+	rig_last_has(&r, "task.completed", "'output':7");
+	ends(VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
@@ -371,16 +464,30 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = {unknown_and_lost,          unknown_and_there,
-				      there_but_cancelled_since, fenced_by_the_same_ticket,
-				      fenced_by_another_ticket,  refused_for_good,
-				      trimmed_under_us,          ids_tell_writes_apart,
-				      cancelled_while_calling,   idle_hint,
-				      hint_behind_a_write,       over_already,
-				      repeat_of_a_running_one,   parked_and_back,
-				      resume_at_every_point,     resume_counts_on,
-				      resume_in_backoff,         resume_behind_a_final_failure,
-				      resume_keeps_usage,        killer_stage};
+	const TTest *const tests[] = {unknown_and_lost,
+				      unknown_and_there,
+				      there_but_cancelled_since,
+				      fenced_by_the_same_ticket,
+				      fenced_by_another_ticket,
+				      refused_for_good,
+				      trimmed_under_us,
+				      ids_tell_writes_apart,
+				      cancelled_while_calling,
+				      idle_hint,
+				      hint_behind_a_write,
+				      over_already,
+				      repeat_of_a_running_one,
+				      parked_and_back,
+				      parked_is_left_alone,
+				      redriven_goes_on,
+				      redriven_needs_its_ticket,
+				      resume_at_every_point,
+				      resume_counts_on,
+				      resume_in_backoff,
+				      resume_behind_a_throttled_one,
+				      resume_behind_a_final_failure,
+				      resume_keeps_usage,
+				      killer_stage};
 	Suite *suite = suite_create("saga_log");
 	TCase *tc = tcase_create("saga");
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)

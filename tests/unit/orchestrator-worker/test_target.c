@@ -12,7 +12,7 @@
 #include "services/orchestrator-worker/target.h"
 
 static struct loop *loop;
-static struct http_client *http;
+static struct http_client *http, *guarded;
 static struct catalog *catalog;
 static struct metrics *metrics;
 static struct worker_stats stats;
@@ -32,6 +32,8 @@ static char seen_body[2000], seen_auth[100], seen_key[100], seen_trace[100], see
 	"data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"                      \
 	"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":2,\"completion_tokens\":3,"            \
 	"\"total_tokens\":5}}\n\ndata: [DONE]\n\n"
+
+#define IN_9_S "as a date" /* RFC 9110, 10.2.3: a Retry-After may be one */
 
 struct script {
 	const char *path;
@@ -59,6 +61,20 @@ static const struct script scripts[] = {
      "data: {\"error\":{\"message\":\"engine died\"}}\n\n", NULL, NULL, 0},
     {"/429/chat/completions", 429, "application/json",
      "{\"error\":{\"message\":\"slow down\",\"type\":\"rate\"}}", "Retry-After", "7", 0},
+    {"/429-until/chat/completions", 429, "application/json", "{}", "Retry-After", IN_9_S, 0},
+    {"/429-json/chat/completions", 429, "application/json",
+     "{\"error\":{\"code\":429,\"message\":\"quota\",\"details\":[{\"reason\":\"x\"},"
+     "{\"@type\":\"type.googleapis.com/google.rpc.RetryInfo\",\"retryDelay\":\"34.5s\"}]}}",
+     "Retry-After", "7", 0},
+    {"/503-json/chat/completions", 503, "application/json",
+     "[{\"error\":{\"details\":[{\"retryDelay\":\"3s\"}]}}]", "Retry-After", "7", 0},
+    {"/503-odd/chat/completions", 503, "application/json",
+     "{\"error\":{\"message\":\"odd\",\"details\":[{\"retryDelay\":\"-3s\"},{\"retryDelay\":\"3\"},"
+     "{\"retryDelay\":7},7]}}",
+     NULL, NULL, 0},
+    {"/403/chat/completions", 403, "text/plain", "", NULL, NULL, 0},
+    {"/413/chat/completions", 413, "text/plain", "", NULL, NULL, 0},
+    {"/422/chat/completions", 422, "text/plain", "", NULL, NULL, 0},
     {"/503/chat/completions", 503, "text/plain", "down", NULL, NULL, 0},
     {"/400/chat/completions", 400, "application/json", "{\"error\":\"bad words\"}", NULL, NULL, 0},
     {"/401/chat/completions", 401, "text/plain", "", NULL, NULL, 0},
@@ -126,8 +142,13 @@ static enum MHD_Result answer(struct MHD_Connection *c, const struct script *scr
 	struct MHD_Response *r =
 	    MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4096, body_part, s, body_done);
 	MHD_add_response_header(r, "Content-Type", script->type);
+	char date[64];
+	time_t until = time(NULL) + 9;
+	struct tm tm;
+	strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&until, &tm));
 	if (script->header != NULL)
-		MHD_add_response_header(r, script->header, script->value);
+		MHD_add_response_header(r, script->header,
+					strcmp(script->value, IN_9_S) ? script->value : date);
 	enum MHD_Result result = MHD_queue_response(c, script->status, r);
 	MHD_destroy_response(r);
 	return result;
@@ -209,27 +230,33 @@ static void setup(void)
 	port = MHD_get_daemon_info(server, MHD_DAEMON_INFO_BIND_PORT)->port;
 	requests = now_running = most_running = connections = hold_ms = 0;
 	loop = loop_new(&err);
-	http = http_client_new(loop, &err);
+	http = http_client_new(loop, false, &err);
+	guarded = http_client_new(loop, true, &err);
 	catalog = catalog_new();
 	metrics = metrics_new();
 	worker_stats_init(&stats, metrics);
-	struct targets_conf conf = {.output_max = 1000, .waiting_max = 20, .http_concurrent = 4};
-	targets = targets_new(loop, http, catalog, NULL, &stats, &conf);
+	struct targets_conf conf = {.output_max = 1000, .waiting_max = 24, .http_concurrent = 4};
+	targets = targets_new(loop, http, catalog, NULL, NULL, &stats, &conf);
 }
 
 static void teardown(void)
 {
 	targets_free(targets);
 	http_client_free(http);
+	http_client_free(guarded);
 	MHD_stop_daemon(server);
 	catalog_stop(catalog);
 	metrics_free(metrics);
 	loop_free(loop);
 }
 
+static int ended;
+
 struct want {
+	char model[70];
 	struct target_job *job;
 	bool done;
+	int nth; /* of those that ended */
 	enum saga_class class;
 	char output[1500], reason[40], message[400], text[100];
 	int64_t retry_after_ms, latency_ms, first_token_ms;
@@ -249,6 +276,7 @@ static void on_done(void *arg, const struct saga_outcome *o)
 	struct want *w = arg;
 	ck_assert(!w->done);
 	w->done = true;
+	w->nth = ++ended;
 	w->class = o->class;
 	snprintf(w->output, sizeof(w->output), "%.*s", (int)o->len, o->text != NULL ? o->text : "");
 	snprintf(w->reason, sizeof(w->reason), "%s", o->reason != NULL ? o->reason : "");
@@ -257,21 +285,29 @@ static void on_done(void *arg, const struct saga_outcome *o)
 	w->latency_ms = o->latency_ms;
 	w->first_token_ms = o->first_token_ms;
 	w->usage = o->usage;
+	snprintf(w->model, sizeof(w->model), "%s", o->model != NULL ? o->model : "");
 }
+
+/* What the calls are. */
+static bool as_retry, as_batch;
+static const char *as_tenant = "acme";
 
 static void call(struct want *w, bool chat, const char *name, const char *input, int64_t timeout_ms)
 {
-	struct exec_call c = {.tenant = "acme",
+	struct exec_call c = {.kind = chat ? KIND_CHAT : KIND_HTTP,
+			      .tenant = as_tenant,
 			      .task = "t1",
 			      .stage = "s1",
 			      .attempt = 1,
+			      .retry = as_retry,
+			      .batch = as_batch,
 			      .model = name,
 			      .input = input,
 			      .len = strlen(input),
 			      .timeout_ms = timeout_ms,
 			      .trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"};
 	*w = (struct want){0};
-	w->job = target_call(targets, chat, &c, on_text, on_done, w);
+	w->job = target_call(targets, &c, on_text, on_done, w);
 	ck_assert(!w->done);
 }
 
@@ -335,7 +371,13 @@ START_TEST(failures)
 		const char *reason, *message;
 		int64_t retry_after_ms;
 	} all[] = {
-	    {"429", OUTCOME_RETRY, "rate_limited", "HTTP 429: slow down", 7000},
+	    {"429", OUTCOME_THROTTLED, "rate_limited", "HTTP 429: slow down", 7000},
+	    {"429-json", OUTCOME_THROTTLED, "rate_limited", "HTTP 429: quota", 34500},
+	    {"503-json", OUTCOME_RETRY, "upstream_error", "", 7000},
+	    {"503-odd", OUTCOME_RETRY, "upstream_error", "HTTP 503: odd", 0},
+	    {"403", OUTCOME_FINAL, "upstream_denied", "HTTP 403", 0},
+	    {"413", OUTCOME_FINAL, "upstream_rejected", "HTTP 413", 0},
+	    {"422", OUTCOME_FINAL, "upstream_rejected", "HTTP 422", 0},
 	    {"503", OUTCOME_RETRY, "upstream_error", "HTTP 503: down", 0},
 	    {"400", OUTCOME_FINAL, "upstream_rejected", "HTTP 400: bad words", 0},
 	    {"401", OUTCOME_FINAL, "upstream_denied", "HTTP 401", 0},
@@ -355,8 +397,20 @@ START_TEST(failures)
 			ck_assert_str_eq(w.message, all[i].message);
 		ck_assert_int_eq(w.retry_after_ms, all[i].retry_after_ms);
 	}
-	ck_assert_int_eq(requests, 10);
+	ck_assert_int_eq(requests, sizeof(all) / sizeof(all[0]));
 	ck_assert_int_eq(metric_get(stats.calls_running), 0);
+}
+END_TEST
+
+/* To the second, and rounded down by the way there. */
+START_TEST(retry_after_as_a_date)
+{
+	struct want w;
+	chat(&w, "429-until");
+	ck_assert_int_eq(w.class, OUTCOME_THROTTLED);
+	ck_assert_str_eq(w.reason, "rate_limited");
+	ck_assert_int_ge(w.retry_after_ms, 6000);
+	ck_assert_int_le(w.retry_after_ms, 9000);
 }
 END_TEST
 
@@ -486,6 +540,42 @@ START_TEST(plain_http)
 }
 END_TEST
 
+/* Neither an address nor a name that means one: it is looked at when it is connected to, and no
+ * connection of the others is used. */
+START_TEST(guarded_origins)
+{
+	struct targets_conf conf = {
+	    .output_max = 1000, .waiting_max = 20, .http_concurrent = 4, .origins = guarded};
+	struct want w;
+	char input[200];
+	get(&w, "/json", "");
+	ck_assert_int_eq(w.class, OUTCOME_OK);
+	targets_free(targets);
+	targets = targets_new(loop, http, catalog, NULL, NULL, &stats, &conf);
+	int before = connections;
+	get(&w, "/json", "");
+	ck_assert_int_eq(w.class, OUTCOME_FINAL);
+	ck_assert_str_eq(w.reason, "private_address");
+	snprintf(input, sizeof(input), "{\"url\":\"http://localhost:%d/json\"}", port);
+	call(&w, false, NULL, input, 5000);
+	await(&w);
+	ck_assert_str_eq(w.reason, "private_address");
+	ck_assert_int_eq(connections, before);
+}
+END_TEST
+
+/* As the grantor does. */
+static void grant(uint32_t level, uint32_t calls, uint64_t tokens)
+{
+	Penstock__LeaseGrant g = PENSTOCK__LEASE_GRANT__INIT;
+	int64_t now = loop_now_us(loop);
+	g.level = level;
+	g.calls = calls;
+	g.tokens = tokens;
+	ck_assert_ptr_nonnull(targets_lease(targets, "m"));
+	lease_granted(targets_lease(targets, "m"), &g, 1, now, now);
+}
+
 START_TEST(concurrency)
 {
 	static struct want all[12];
@@ -493,15 +583,86 @@ START_TEST(concurrency)
 	model("m", "ok", ",\"limits\":{\"concurrent\":3}");
 	for (int i = 0; i < 12; i++)
 		call(&all[i], true, "m", "\"hi\"", 5000);
+	loop_turn(loop, 20000);
+	ck_assert_int_eq(requests, 0); /* nothing without a lease */
+	grant(3, 0, 0);
+	struct want w;
+	call(&w, true, "m", "\"hi\"", 5000); /* looks again */
 	for (int i = 0; i < 12; i++) {
 		await(&all[i]);
 		ck_assert_int_eq(all[i].class, OUTCOME_OK);
 		if (i > 0) /* first come, first served, give or take those at once */
 			ck_assert(all[i > 3 ? i - 3 : 0].done);
 	}
+	await(&w);
 	ck_assert_int_eq(most_running, 3);
-	ck_assert_int_eq(requests, 12);
+	ck_assert_int_eq(requests, 13);
 	ck_assert_int_eq(metric_get(stats.permits_waiting), 0);
+}
+END_TEST
+
+static void tenant(const char *name, int weight)
+{
+	char key[64], doc[100];
+	struct error err = {0};
+	snprintf(key, sizeof(key), "tenant.%s", name);
+	snprintf(doc, sizeof(doc), "{\"id\":\"%s\",\"weight\":%d}", name, weight);
+	ck_assert_msg(catalog_put(catalog, key, doc, strlen(doc), &err) == 0, "%s", err.msg);
+}
+
+static void call_as(struct want *w, const char *who, bool batch)
+{
+	as_tenant = who;
+	as_batch = batch;
+	call(w, true, "m", "\"hi\"", 5000);
+	as_tenant = "acme";
+	as_batch = false;
+}
+
+/* One place, and one tenant with many calls in front of it. */
+START_TEST(tenants_take_turns)
+{
+	static struct want many[12], heavy[4], late[2], one;
+	tenant("acme", 1);
+	tenant("heavy", 2);
+	model("m", "ok", ",\"limits\":{\"concurrent\":1}");
+	for (int i = 0; i < 12; i++)
+		call_as(&many[i], "acme", i < 6);
+	for (int i = 0; i < 4; i++)
+		call_as(&heavy[i], "heavy", false);
+	call_as(&one, "modest", false);
+	grant(1, 0, 0);
+	call_as(&late[0], "late", true);
+	call_as(&late[1], "late", false);
+	for (int i = 0; i < 12; i++)
+		await(&many[i]);
+	ck_assert_int_eq(most_running, 1);
+	ck_assert_int_le(one.nth, 4);
+	ck_assert_int_le(late[1].nth, 8);
+	ck_assert_int_lt(late[1].nth, late[0].nth); /* what nobody waits for */
+	ck_assert_int_le(heavy[3].nth, 10);         /* two for each of another's */
+	for (int i = 1; i < 6; i++) {
+		ck_assert_int_lt(many[i - 1].nth, many[i].nth);
+		ck_assert_int_lt(many[i + 5].nth, many[i + 6].nth);
+	}
+	ck_assert_int_lt(many[11].nth, many[0].nth);
+	ck_assert_int_eq(metric_get(stats.permits_waiting), 0);
+}
+END_TEST
+
+/* Who has filled the line leaves places to the others. */
+START_TEST(a_full_line_has_places_for_others)
+{
+	static struct want many[25], one;
+	model("m", "ok", ",\"limits\":{\"concurrent\":1}");
+	for (int i = 0; i < 25; i++)
+		call_as(&many[i], "acme", false);
+	call_as(&one, "modest", false);
+	loop_turn(loop, 20000);
+	ck_assert(many[24].done);
+	ck_assert_str_eq(many[24].reason, "overloaded");
+	ck_assert_int_eq(metric_get(stats.permits_waiting), 22);
+	ck_assert(!one.done);
 }
 END_TEST
 
@@ -511,6 +672,7 @@ START_TEST(rate)
 	model("m", "ok", ",\"limits\":{\"rpm\":2}");
 	for (int i = 0; i < 4; i++)
 		call(&all[i], true, "m", "\"hi\"", 5000);
+	grant(100, 2, 0);
 	await(&all[0]);
 	await(&all[1]);
 	int64_t until = now_ms() + 300;
@@ -525,9 +687,61 @@ START_TEST(rate)
 	      ",\"limits\":{\"rpm\":3}"); /* the limit is raised: the next call looks again */
 	struct want w;
 	call(&w, true, "m", "\"hi\"", 5000);
+	grant(100, 1, 0);
 	await(&all[3]);
 	ck_assert_int_eq(requests, 3);
 	ck_assert(!w.done);
+}
+END_TEST
+
+/* Reserved before the call, settled by what came back; by all of it, if nothing came back. */
+START_TEST(tokens_are_reserved_and_settled)
+{
+	struct want w;
+	model("m", "ok", ",\"limits\":{\"tpm\":20000}");
+	call(&w, true, "m", "\"hi\"", 5000);
+	struct lease *lease = targets_lease(targets, "m");
+	grant(100, 1, 100); /* not enough */
+	loop_turn(loop, 20000);
+	ck_assert_int_eq(requests, 0);
+	grant(100, 1, 5000);
+	struct want other;
+	call(&other, true, "m", "\"hi\"", 5000);
+	while (lease->running == 0)
+		loop_turn(loop, 20000);
+	ck_assert_int_gt(lease->held, 1000);
+	await(&w);
+	await(&other);
+	ck_assert_int_eq(lease->held, 0);
+	ck_assert_uint_eq(lease->started, 2);
+	ck_assert_uint_eq(lease->settled, 10); /* five each */
+	model("m", "cut", ",\"limits\":{\"tpm\":20000}");
+	call(&w, true, "m", "\"hi\"", 5000);
+	grant(100, 1, 5000);
+	await(&w);
+	ck_assert_str_eq(w.reason, "cut_stream");
+	ck_assert_uint_gt(lease->settled, 100);
+	ck_assert_int_eq(lease->held, 0);
+}
+END_TEST
+
+/* A target learns of a hang-up later than we do: the place of a call that was cut is not free at
+ * once. */
+START_TEST(a_cut_call_keeps_its_place_for_a_moment)
+{
+	struct want a, b;
+	model("m", "hang", ",\"limits\":{\"concurrent\":1}");
+	call(&a, true, "m", "\"hi\"", 60000);
+	call(&b, true, "m", "\"hi\"", 60000);
+	grant(1, 0, 0);
+	while (a.text[0] == '\0')
+		loop_turn(loop, 20000);
+	int64_t start = now_ms();
+	target_cancel(a.job);
+	while (b.text[0] == '\0')
+		loop_turn(loop, 20000);
+	ck_assert_int_ge(now_ms() - start, 99);
+	target_cancel(b.job);
 }
 END_TEST
 
@@ -539,8 +753,8 @@ START_TEST(waiting_is_bounded)
 		call(&all[i], true, "m", "\"hi\"", 20000);
 	await(&all[24]);
 	ck_assert_str_eq(all[24].reason, "overloaded");
-	ck_assert_int_eq(all[24].class, OUTCOME_RETRY);
-	ck_assert_int_ge(metric_get(stats.permits_refused), 4);
+	ck_assert_int_eq(all[24].class, OUTCOME_HELD);
+	ck_assert_int_ge(metric_get(stats.calls_held[HELD_OVERLOADED]), 4);
 }
 END_TEST
 
@@ -550,6 +764,7 @@ START_TEST(cancel_gives_back)
 	model("m", "hang", ",\"limits\":{\"concurrent\":1}");
 	call(&a, true, "m", "\"hi\"", 60000);
 	call(&b, true, "m", "\"hi\"", 60000);
+	grant(1, 0, 0);
 	while (a.text[0] == '\0')
 		loop_turn(loop, 20000);
 	target_cancel(a.job);
@@ -562,12 +777,177 @@ START_TEST(cancel_gives_back)
 }
 END_TEST
 
+/* Calls the model n times, one after the other. */
+static void repeat(struct want *w, const char *name, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		call(w, true, name, "\"hi\"", 5000);
+		await(w);
+	}
+}
+
+START_TEST(breaker_opens)
+{
+	struct want w;
+	model("m", "503", "");
+	repeat(&w, "m", 20);
+	ck_assert_str_eq(w.reason, "upstream_error");
+	ck_assert_int_eq(metric_get(stats.breakers_open), 1);
+	repeat(&w, "m", 5);
+	ck_assert_int_eq(w.class, OUTCOME_HELD);
+	ck_assert_str_eq(w.reason, "target_down");
+	ck_assert_int_gt(w.retry_after_ms, 0);
+	ck_assert_int_le(w.retry_after_ms, 5000);
+	ck_assert_int_eq(requests, 20); /* the target has its peace */
+	ck_assert_int_eq(metric_get(stats.calls_held[HELD_DOWN]), 5);
+	ck_assert_int_eq(metric_get(stats.calls_running), 0);
+}
+END_TEST
+
+/* What waits when it opens is not sent any more. */
+START_TEST(breaker_opens_before_a_queue)
+{
+	struct want all[40];
+	unsigned held = 0;
+	model("m", "503", ",\"limits\":{\"concurrent\":2}");
+	for (size_t i = 0; i < 40; i++)
+		call(&all[i], true, "m", "\"hi\"", 5000);
+	grant(2, 0, 0);
+	for (size_t i = 0; i < 40; i++) {
+		await(&all[i]);
+		held += all[i].class == OUTCOME_HELD;
+	}
+	ck_assert_uint_ge(held, 19); /* one may have been on its way */
+	ck_assert_int_eq(requests, 40 - (int)held);
+	ck_assert_int_eq(metric_get(stats.permits_waiting), 0);
+}
+END_TEST
+
+START_TEST(throttled_and_rejected_keep_it_closed)
+{
+	struct want w;
+	model("t", "429", "");
+	repeat(&w, "t", 25);
+	ck_assert_int_eq(w.class, OUTCOME_THROTTLED);
+	model("r", "400", "");
+	repeat(&w, "r", 25);
+	ck_assert_int_eq(w.class, OUTCOME_FINAL);
+	ck_assert_int_eq(metric_get(stats.breakers_opened), 0);
+}
+END_TEST
+
+/* A stage that gives the target less time than it is known to need says nothing about it. */
+START_TEST(impatience_keeps_it_closed)
+{
+	struct want all[20];
+	model("m", "hang", "");
+	for (size_t i = 0; i < 20; i++)
+		call(&all[i], true, "m", "\"hi\"", 200);
+	for (size_t i = 0; i < 20; i++) {
+		await(&all[i]);
+		ck_assert_str_eq(all[i].reason, "timeout");
+	}
+	ck_assert_int_eq(metric_get(stats.breakers_opened), 0);
+}
+END_TEST
+
+START_TEST(fallbacks_in_order)
+{
+	struct want w;
+	model("third", "ok", "");
+	model("second", "503", "");
+	model("first", "503", ",\"fallbacks\":[\"none\",\"second\",\"third\"]");
+	repeat(&w, "first", 20);
+	ck_assert_str_eq(w.model, "first");
+	repeat(&w, "first", 20); /* the second, until that is down as well */
+	ck_assert_str_eq(w.model, "second");
+	repeat(&w, "first", 3);
+	ck_assert_int_eq(w.class, OUTCOME_OK);
+	ck_assert_str_eq(w.model, "third");
+	ck_assert_int_eq(metric_get(stats.fallbacks), 23);
+	model("third", "503", "");
+	repeat(&w, "first", 40);
+	ck_assert_int_eq(w.class, OUTCOME_HELD); /* all are down */
+	ck_assert_str_eq(w.reason, "target_down");
+}
+END_TEST
+
+START_TEST(retries_have_a_budget)
+{
+	struct want w;
+	model("m", "ok", "");
+	as_retry = true;
+	repeat(&w, "m", 10);
+	ck_assert_int_eq(w.class, OUTCOME_OK);
+	repeat(&w, "m", 1);
+	ck_assert_int_eq(w.class, OUTCOME_HELD);
+	ck_assert_str_eq(w.reason, "retry_budget");
+	ck_assert_int_gt(w.retry_after_ms, 0);
+	ck_assert_int_le(w.retry_after_ms, 10000);
+	as_retry = false;
+	repeat(&w, "m", 10); /* first attempts are free, and one in ten may be repeated */
+	ck_assert_int_eq(w.class, OUTCOME_OK);
+	as_retry = true;
+	repeat(&w, "m", 2);
+	ck_assert_int_eq(w.class, OUTCOME_HELD);
+	ck_assert_int_eq(requests, 21);
+	ck_assert_int_eq(metric_get(stats.calls_again), 11);
+	as_retry = false;
+}
+END_TEST
+
+/* What waits for a model when that moves goes to neither address under the other one's limits. */
+START_TEST(a_model_that_moves)
+{
+	static struct want all[6];
+	model("m", "whole", ",\"limits\":{\"concurrent\":1}");
+	for (int i = 0; i < 5; i++)
+		call(&all[i], true, "m", "\"hi\"", 5000);
+	loop_turn(loop, 20000);
+	model("m", "ok", "");
+	targets_config_changed(targets);
+	for (int i = 0; i < 5; i++) {
+		await(&all[i]);
+		ck_assert_int_eq(all[i].class, OUTCOME_HELD);
+		ck_assert_int_eq(all[i].retry_after_ms, 0);
+	}
+	ck_assert_str_eq(all[0].reason, "model_changed");
+	ck_assert_int_eq(requests, 0);
+	call(&all[5], true, "m", "\"hi\"", 5000);
+	await(&all[5]);
+	ck_assert_int_eq(all[5].class, OUTCOME_OK);
+	ck_assert_int_eq(metric_get(stats.calls_held[HELD_MOVED]), 5);
+	ck_assert_int_eq(metric_get(stats.permits_waiting), 0);
+	/* The same with other limits is the same model, and one that is gone is none. */
+	model("m", "ok", ",\"limits\":{\"concurrent\":1}");
+	call(&all[0], true, "m", "\"hi\"", 5000);
+	call(&all[1], true, "m", "\"hi\"", 5000);
+	model("m", "ok", ",\"limits\":{\"concurrent\":2}");
+	call(&all[2], true, "m", "\"hi\"", 5000);
+	grant(1, 0, 0);
+	await(&all[0]);
+	ck_assert_int_eq(all[0].class, OUTCOME_OK);
+	/* Nor does what waits need another call to be looked at, when its limit goes. */
+	call(&all[4], true, "m", "\"hi\"", 5000);
+	loop_turn(loop, 20000);
+	model("m", "ok", "");
+	targets_config_changed(targets);
+	await(&all[4]);
+	ck_assert_int_eq(all[4].class, OUTCOME_OK);
+	struct error err;
+	ck_assert_int_eq(catalog_put(catalog, "model.m", NULL, 0, &err), 0);
+	call(&all[3], true, "m", "\"hi\"", 5000);
+	await(&all[3]);
+	ck_assert_str_eq(all[3].reason, "unknown_model");
+}
+END_TEST
+
 START_TEST(too_large)
 {
 	struct want w;
-	struct targets_conf conf = {.output_max = 4, .waiting_max = 20, .http_concurrent = 4};
+	struct targets_conf conf = {.output_max = 4, .waiting_max = 24, .http_concurrent = 4};
 	targets_free(targets);
-	targets = targets_new(loop, http, catalog, NULL, &stats, &conf);
+	targets = targets_new(loop, http, catalog, NULL, NULL, &stats, &conf);
 	chat(&w, "ok");
 	ck_assert_str_eq(w.reason, "output_too_large");
 	ck_assert_int_eq(w.class, OUTCOME_FINAL);
@@ -578,10 +958,32 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = {
-	    streamed,   whole,      failures,    timeouts, done_is_done,       no_connection,
-	    never_sent, plain_http, concurrency, rate,     waiting_is_bounded, cancel_gives_back,
-	    too_large};
+	const TTest *const tests[] = {streamed,
+				      whole,
+				      failures,
+				      retry_after_as_a_date,
+				      timeouts,
+				      done_is_done,
+				      no_connection,
+				      never_sent,
+				      plain_http,
+				      guarded_origins,
+				      concurrency,
+				      tenants_take_turns,
+				      a_full_line_has_places_for_others,
+				      rate,
+				      tokens_are_reserved_and_settled,
+				      a_cut_call_keeps_its_place_for_a_moment,
+				      waiting_is_bounded,
+				      cancel_gives_back,
+				      too_large,
+				      breaker_opens,
+				      breaker_opens_before_a_queue,
+				      throttled_and_rejected_keep_it_closed,
+				      impatience_keeps_it_closed,
+				      fallbacks_in_order,
+				      retries_have_a_budget,
+				      a_model_that_moves};
 	Suite *suite = suite_create("target");
 	TCase *tc = tcase_create("target");
 	tcase_set_timeout(tc, 60);

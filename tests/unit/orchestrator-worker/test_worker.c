@@ -66,17 +66,22 @@ START_TEST(many_at_once)
 }
 END_TEST
 
-/* Slots bound what is taken. */
+/* Slots bound what runs; one is left for another tenant (turns.h). The rest is held, as far as
+ * there is room. */
 START_TEST(slots)
 {
 	c.call_us = -1;
 	cluster_worker(&c, 0, "w1");
-	for (unsigned n = 1; n <= 25; n++)
+	for (unsigned n = 1; n <= 45; n++)
 		cluster_submit(&c, n, "chat", true);
 	cluster_run(&c, 5000);
-	ck_assert_uint_eq(worker_running(c.nodes[0].worker), 10);
-	ck_assert_uint_eq(c.calls, 10);
-	ck_assert_int_eq(metric_get(c.stats.slots_used), 10);
+	ck_assert_uint_eq(worker_running(c.nodes[0].worker), 9);
+	ck_assert_uint_eq(c.calls, 9);
+	ck_assert_int_eq(metric_get(c.stats.slots_used), 9);
+	ck_assert_int_eq(metric_get(c.stats.tickets_waiting), 21);
+	cluster_run(&c, 25000); /* past two heartbeats */
+	ck_assert_uint_eq(c.calls, 9);
+	ck_assert_int_eq(metric_get(c.stats.tickets_waiting), 21);
 }
 END_TEST
 
@@ -103,8 +108,8 @@ START_TEST(crash_and_take_over)
 }
 END_TEST
 
-/* A worker that was cut off long enough comes back: its late write is refused, and the claim of the
- * other stays. */
+/* A worker that was cut off long enough comes back: its late write is refused, unless its heartbeat
+ * has told it before, and the claim of the other stays. */
 START_TEST(partitioned_and_fenced)
 {
 	c.call_us = 60000000;
@@ -124,7 +129,7 @@ START_TEST(partitioned_and_fenced)
 	ck_assert_ptr_nonnull(strstr(cluster_data(&c, 1), "\"output\":\"called\""));
 	ck_assert_uint_eq(worker_running(c.nodes[0].worker), 0);
 	ck_assert_uint_eq(cluster_tickets(&c), 0);
-	ck_assert_int_ge(metric_get(c.stats.fenced), 1);
+	ck_assert_int_ge(metric_get(c.stats.fenced) + c.cancelled, 1);
 }
 END_TEST
 
@@ -186,8 +191,23 @@ START_TEST(cancelled)
 	ck_assert_uint_eq(c.cancelled, 1);
 	ck_assert_uint_eq(worker_running(c.nodes[0].worker), 0);
 	ck_assert_uint_eq(cluster_tickets(&c), 0);
-	ck_assert_uint_eq(c.ends, 0); /* who cancels says so */
+	ck_assert_uint_eq(c.ends, 1);
 	ck_assert_str_eq(cluster_types(&c, 1), "accepted started stage.started cancelled");
+}
+END_TEST
+
+/* The word of it was lost: the heartbeat looks. */
+START_TEST(cancelled_unheard)
+{
+	c.call_us = -1;
+	cluster_worker(&c, 0, "w1");
+	cluster_submit(&c, 1, "chat", true);
+	cluster_run(&c, 1000);
+	cluster_append(&c, 1, "task.cancelled", "{}");
+	cluster_run(&c, 2 * WORKER_ACK_WAIT_MS / 3 + 1000);
+	ck_assert_uint_eq(c.cancelled, 1);
+	ck_assert_uint_eq(worker_running(c.nodes[0].worker), 0);
+	ck_assert_uint_eq(cluster_tickets(&c), 0);
 }
 END_TEST
 
@@ -266,8 +286,26 @@ START_TEST(stops_after_its_grace)
 	c.call_us = 1000;
 	cluster_worker(&c, 1, "w2");
 	cluster_run(&c, 2000); /* at once: it was given back, not left to run out */
-	ck_assert_str_eq(cluster_types(&c, 1), "accepted started stage.started started "
-					       "stage.started stage.completed completed");
+	ck_assert_str_eq(cluster_types(&c, 1), "accepted started stage.started handed_off "
+					       "started stage.started stage.completed completed");
+}
+END_TEST
+
+/* The second signal: the operator does not want to wait. */
+START_TEST(stops_at_once_when_told_twice)
+{
+	bool stopped = false;
+	c.call_us = -1;
+	cluster_worker(&c, 0, "w1");
+	cluster_submit(&c, 1, "chat", true);
+	cluster_run(&c, 1000);
+	worker_stop(c.nodes[0].worker, 120000, on_stopped, &stopped);
+	cluster_run(&c, 5000);
+	ck_assert(!stopped);
+	worker_stop(c.nodes[0].worker, 120000, on_stopped, &stopped);
+	cluster_run(&c, 100);
+	ck_assert(stopped);
+	ck_assert_str_eq(cluster_types(&c, 1), "accepted started stage.started handed_off");
 }
 END_TEST
 
@@ -445,10 +483,12 @@ int main(void)
 				      progress,
 				      second_ticket,
 				      cancelled,
+				      cancelled_unheard,
 				      retried,
 				      rolled_up,
 				      stops_clean,
 				      stops_after_its_grace,
+				      stops_at_once_when_told_twice,
 				      unknown_pipeline,
 				      bad_ticket,
 				      trimmed,

@@ -3,9 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/json.h"
+#include "tests/unit/common/remove.h"
 #include "tools/penstock/cli.h"
 
 static json_t *from_text(const char *text)
@@ -187,7 +189,7 @@ static void write_file(const char *name, const char *text)
 
 START_TEST(test_values)
 {
-	char dir[] = "/tmp/penstock-cli-XXXXXX", word[100];
+	char dir[] = "/tmp/penstock-cli-XXXXXX";
 	struct error err = {0};
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	ck_assert_int_eq(chdir(dir), 0);
@@ -209,19 +211,18 @@ START_TEST(test_values)
 		ck_assert_msg(*err.msg, "%s", bad[i]);
 	}
 	ck_assert_ptr_null(cli_document("none.json", &err));
-	snprintf(word, sizeof(word), "rm -r %s", dir);
-	ck_assert_int_eq(system(word), 0);
+	ck_assert_int_eq(remove_folder(dir), 0);
 }
 END_TEST
 
 /* What is given wins over the environment, that over the file, that over the default. */
 START_TEST(test_settings)
 {
-	char dir[] = "/tmp/penstock-cli-XXXXXX", word[100];
+	char dir[] = "/tmp/penstock-cli-XXXXXX";
 	struct cli cli = {.key = xstrdup("given")};
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	ck_assert_int_eq(chdir(dir), 0);
-	ck_assert_int_eq(system("mkdir .run"), 0);
+	ck_assert_int_eq(mkdir(".run", 0700), 0);
 	write_file(".run/env", "PENSTOCK_KEY=file\nPENSTOCK_ADMIN_KEY=file\nPENSTOCK_EDGE_URLS=no\n"
 			       "PENSTOCK_EDGE_URL=http://file\n");
 	unsetenv("PENSTOCK_CONTROL_URL");
@@ -237,8 +238,7 @@ START_TEST(test_settings)
 	free(cli.edge);
 	free(cli.admin_key);
 	free(cli.key);
-	snprintf(word, sizeof(word), "rm -r %s", dir);
-	ck_assert_int_eq(system(word), 0);
+	ck_assert_int_eq(remove_folder(dir), 0);
 }
 END_TEST
 

@@ -105,6 +105,48 @@ static struct admit_result go(struct sample *s)
 	return admit_command(&s->cmd, &s->facts, &s->state);
 }
 
+static void quota_is(struct sample *s, int64_t limit, int64_t window_s, int64_t left,
+		     int64_t reset_s)
+{
+	struct admit_quota q = admit_quota(&s->tenant.limits, &s->state, s->facts.now_ns);
+	ck_assert_int_eq(q.limit, limit);
+	ck_assert_int_eq(q.window_s, window_s);
+	ck_assert_int_eq(q.remaining, left);
+	ck_assert_int_eq(q.reset_s, reset_s);
+}
+
+START_TEST(quotas)
+{
+	struct sample s;
+	as_publish(&s);
+	s.tenant.limits = (struct tenant_limits){.events_per_s = 10, .burst = 25};
+	quota_is(&s, 30, 3, 25, 0); /* the burst comes back within three seconds */
+	go(&s);
+	quota_is(&s, 30, 3, 24, 1);
+	for (int i = 0; i < 24; i++)
+		go(&s);
+	quota_is(&s, 30, 3, 0, 3);
+	ck_assert_int_eq(go(&s).action, ADMIT_REFUSE);
+	quota_is(&s, 30, 3, 0, 3);
+	s.facts.now_ns += S / 2;
+	quota_is(&s, 30, 3, 5, 2);
+	/* A burst below the rate: never more than that at once, but the rate in the long run. */
+	s.tenant.limits.burst = 4;
+	s.state = (struct admit_state){0};
+	quota_is(&s, 10, 1, 4, 0);
+	s.tenant.limits.burst = s.tenant.limits.events_per_s = INT64_MAX;
+	quota_is(&s, INT64_C(999999999999999), 1, INT64_C(999999999999999), 0);
+	s.tenant.limits.events_per_s = 1;
+	ck_assert_int_eq(admit_quota(&s.tenant.limits, &s.state, 0).window_s, UINT32_MAX);
+	/* No limit, or none that is enforced. */
+	s.tenant.limits.mode = LIMIT_SHADOW;
+	quota_is(&s, 0, 0, 0, 0);
+	s.tenant.limits = (struct tenant_limits){0};
+	quota_is(&s, 0, 0, 0, 0);
+	json_decref(s.versions);
+}
+END_TEST
+
 /* --- the table ------------------------------------------------------------------------------- */
 
 static char long_text[400];
@@ -387,6 +429,56 @@ START_TEST(bytes_limit)
 }
 END_TEST
 
+static void tokens_are(struct sample *s, int64_t tokens, bool pass, uint32_t retry_after_ms)
+{
+	struct admit_result res;
+	ck_assert_int_eq(admit_tokens(&s->tenant.limits, &s->state, tokens, s->facts.now_ns, &res),
+			 pass);
+	ck_assert_int_eq(res.limited, pass ? ADMIT_LIMIT_NONE : ADMIT_LIMIT_TOKENS);
+	if (pass)
+		return;
+	ck_assert_str_eq(res.refusal.code, "rate_limited");
+	ck_assert_str_eq(res.refusal.limit, "tenant.tokens_per_min");
+	ck_assert_uint_eq(res.refusal.retry_after_ms, retry_after_ms);
+}
+
+START_TEST(tokens_limit)
+{
+	struct sample s;
+	as_task(&s);
+	s.facts.now_ns = 1000;
+	tokens_are(&s, INT64_C(1000000000), true, 0); /* there is no limit */
+	s.tenant.limits.tokens_per_min = 600;
+	tokens_are(&s, 500, true, 0);
+	tokens_are(&s, 0, true, 0);
+	tokens_are(&s, 150, false, 5000);
+	tokens_are(&s, 100, true, 0);
+	s.facts.now_ns += INT64_C(5000000000);
+	tokens_are(&s, 50, true, 0);
+	/* More than a minute has: when nothing is owed, and then it is owed. */
+	tokens_are(&s, 6000, false, 60000);
+	s.facts.now_ns += INT64_C(60000000000);
+	tokens_are(&s, 6000, true, 0);
+	tokens_are(&s, 1, false, 540100);
+	tokens_are(&s, 0, true, 0);
+	json_decref(s.versions);
+}
+END_TEST
+
+START_TEST(tokens_in_shadow)
+{
+	struct sample s;
+	struct admit_result res;
+	as_task(&s);
+	s.tenant.limits.mode = LIMIT_SHADOW;
+	s.tenant.limits.tokens_per_min = 10;
+	tokens_are(&s, 10, true, 0);
+	ck_assert(admit_tokens(&s.tenant.limits, &s.state, 10, s.facts.now_ns, &res));
+	ck_assert_int_eq(res.limited, ADMIT_LIMIT_TOKENS);
+	json_decref(s.versions);
+}
+END_TEST
+
 START_TEST(shadow_counts_and_lets_pass)
 {
 	struct sample s;
@@ -526,11 +618,14 @@ int main(void)
 	tcase_add_test(c, events_limit);
 	tcase_add_test(c, all_kinds_share_the_limit);
 	tcase_add_test(c, bytes_limit);
+	tcase_add_test(c, tokens_limit);
+	tcase_add_test(c, tokens_in_shadow);
 	tcase_add_test(c, shadow_counts_and_lets_pass);
 	tcase_add_loop_test(c, json_texts, 0, (int)TEXTS);
 	tcase_add_test(c, json_depth);
 	tcase_add_loop_test(c, json_agrees, 0, 5);
 	tcase_add_test(c, names);
+	tcase_add_test(c, quotas);
 	suite_add_tcase(s, c);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);

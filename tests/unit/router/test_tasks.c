@@ -31,6 +31,7 @@ struct hand {
 	struct bus_claim *claim[MAX_TICKETS];
 	char task[MAX_TICKETS][64];
 	char input[MAX_TICKETS][64];
+	uint64_t tokens[MAX_TICKETS];
 };
 
 static void got(void *arg, const struct bus_msg *msg, struct bus_claim *claim)
@@ -45,6 +46,7 @@ static void got(void *arg, const struct bus_msg *msg, struct bus_claim *claim)
 	char *input = json_text(json_object_get(data, "input"), NULL);
 	snprintf(h->input[h->n], sizeof(h->input[0]), "%s", input);
 	snprintf(h->task[h->n], sizeof(h->task[0]), "%s", t->task);
+	h->tokens[h->n] = t->tokens;
 	h->claim[h->n++] = claim;
 	free(input);
 	json_decref(data);
@@ -77,6 +79,7 @@ static void hand_end(struct hand *h, int i, bool tell)
 	Penstock__TaskEnd end = PENSTOCK__TASK_END__INIT;
 	end.tenant = (char *)"acme";
 	end.task = h->task[i];
+	end.tokens = h->tokens[i];
 	size_t len = penstock__task_end__pack(&end, buf);
 	struct subject s = subject_end(w.part);
 	ck_assert_int_eq(bus_publish(w.client, s.text, buf, len, &err), 0);
@@ -95,7 +98,7 @@ START_TEST(submit)
 {
 	struct order o;
 	order_task(&w, &o, "job-1", "{\"q\":[1,2]}");
-	o.task.priority = -3;
+	o.task.priority = 3;
 	o.task.deadline_ms = 5000;
 	struct answer a = world_ask(&w, &o);
 	ck_assert(a.accepted && !a.duplicate);
@@ -117,7 +120,7 @@ START_TEST(submit)
 	ck_assert_str_eq(json_string_value(json_object_get(data, "task")), a.task);
 	ck_assert_str_eq(json_string_value(json_object_get(data, "pipeline")), "summary");
 	ck_assert_int_eq(json_integer_value(json_object_get(data, "version")), 2);
-	ck_assert_int_eq(json_integer_value(json_object_get(data, "priority")), -3);
+	ck_assert_int_eq(json_integer_value(json_object_get(data, "priority")), 3);
 	ck_assert_int_eq(json_integer_value(json_object_get(data, "deadline_at")),
 			 e->time_us / 1000 + 5000);
 	ck_assert_uint_eq(json_array_size(json_object_get(json_object_get(data, "input"), "q")), 2);
@@ -473,7 +476,8 @@ START_TEST(backlog_in_order)
 	}
 	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 0);
 	world_run(&w, 3000000);
-	ck_assert_ptr_null(router_tenant_find(w.router[0], "acme")->backlog);
+	ck_assert_ptr_null(
+	    router_tenant_find(w.router[0], "acme")->queues[ROUTER_INTERACTIVE].backlog);
 	/* Nothing waits any more: straight to the queue again. */
 	ck_assert(world_task(&w, "new", "10").accepted);
 	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 0);
@@ -506,6 +510,258 @@ START_TEST(shadow_queues_all)
 	submit_many(0, 5);
 	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 4);
 	ck_assert_int_eq(metric_get(w.router[0]->stats.limited[0][LIMIT_SHADOW]), 3);
+}
+END_TEST
+
+static struct answer release(const char *task, uint64_t seq)
+{
+	struct order o;
+	order_release(&w, &o, task, seq);
+	return world_ask(&w, &o);
+}
+
+/* A parked task comes back through the window like any other, once however often it is asked for,
+ * and past the broker's memory of its first ticket. */
+START_TEST(release_through_the_window)
+{
+	struct hand h;
+	world_tenant(&w, "\"events_per_s\":10000,\"burst\":1000,\"tasks_running\":1,"
+			 "\"tasks_queued\":2");
+	submit_many(0, 1);
+	hand_open(&h);
+	world_run(&w, 100000);
+	hand_end(&h, 0, true); /* it was parked */
+	submit_many(1, 1);
+	struct answer a = release(h.task[0], 7), b = release(h.task[0], 7);
+	ck_assert(a.accepted && !a.duplicate);
+	ck_assert(b.accepted && b.duplicate);
+	ck_assert_str_eq(a.task, h.task[0]);
+	ck_assert_uint_eq(a.offset, 7);
+	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 1);
+	ck_assert(release(id_derive("acme", "task", "x").text, 8).accepted);
+	struct answer full = release(id_derive("acme", "task", "y").text, 9);
+	ck_assert_str_eq(full.code, "rate_limited");
+	ck_assert_str_eq(full.limit, "tenant.tasks_queued");
+	ck_assert(full.temporary && full.retry_after_ms > 0);
+	world_run(&w, 100000);
+	hand_end(&h, 1, true);
+	world_run(&w, 1000000);
+	ck_assert_int_eq(h.n, 3);
+	ck_assert_str_eq(h.task[2], h.task[0]);
+	ck_assert_str_eq(h.input[2], "1");
+	hand_close(&h);
+}
+END_TEST
+
+START_TEST(release_counts_against_limits)
+{
+	world_tenant(&w, "\"events_per_s\":1,\"burst\":1");
+	struct id task = id_derive("acme", "task", "x");
+	ck_assert(release(task.text, 7).accepted);
+	struct answer no = release(task.text, 8);
+	ck_assert_str_eq(no.code, "rate_limited");
+	ck_assert_str_eq(no.limit, "tenant.events_per_s");
+}
+END_TEST
+
+/* Whatever gets a ticket is charged; what is refused, or known already, is not. */
+START_TEST(tokens_a_minute)
+{
+	struct order o;
+	world_tenant(&w, "\"events_per_s\":10000,\"burst\":1000,\"tasks_running\":1,"
+			 "\"tasks_queued\":1,\"tokens_per_min\":3100");
+	world_put(&w, "pipeline.summary.2",
+		  "{\"name\":\"summary\",\"version\":2,\"stages\":[{\"id\":\"a\",\"kind\":"
+		  "\"chat\",\"model\":\"m\",\"max_tokens\":1000}]}");
+	for (int i = 0; i < 3; i++) {
+		order_task(&w, &o, "one", "1");
+		ck_assert(world_ask(&w, &o).accepted);
+	}
+	ck_assert(world_task(&w, "two", "2").accepted);
+	ck_assert_str_eq(world_task(&w, "three", "3").limit, "tenant.tasks_queued");
+	world_tenant(&w, "\"events_per_s\":10000,\"burst\":1000,\"tasks_running\":1,"
+			 "\"tasks_queued\":9,\"tokens_per_min\":3100");
+	struct id task = id_derive("acme", "task", "x");
+	ck_assert(release(task.text, 7).accepted);
+	struct answer no = release(task.text, 8);
+	ck_assert_str_eq(no.limit, "tenant.tokens_per_min");
+	ck_assert_uint_gt(no.retry_after_ms, 0);
+	no = world_task(&w, "four", "4");
+	ck_assert_str_eq(no.code, "rate_limited");
+	ck_assert_str_eq(no.limit, "tenant.tokens_per_min");
+	ck_assert_int_eq(metric_get(w.router[0]->stats.limited[ADMIT_LIMIT_TOKENS][LIMIT_ENFORCE]),
+			 2);
+	ck_assert_uint_eq(world_count(&w, STREAM_TASKS), 1);
+	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 2);
+}
+END_TEST
+
+START_TEST(release_of_nonsense)
+{
+	struct order o;
+	struct id task = id_derive("acme", "task", "x");
+	order_release(&w, &o, task.text, 0);
+	ck_assert_str_eq(world_ask(&w, &o).code, "bad_request");
+	order_release(&w, &o, "../x", 7);
+	ck_assert_str_eq(world_ask(&w, &o).code, "bad_request");
+	order_release(&w, &o, task.text, 7);
+	o.accepted.tenant = (char *)"other";
+	ck_assert_str_eq(world_ask(&w, &o).code, "bad_request");
+	order_release(&w, &o, task.text, 7);
+	o.release.accepted = NULL;
+	ck_assert_str_eq(world_ask(&w, &o).code, "bad_request");
+	ck_assert_uint_eq(world_count(&w, STREAM_TASKS), 0);
+}
+END_TEST
+
+/* Tasks of the batch pool, by their priority or their pipeline, have a queue and a backlog of their
+ * own: those that somebody waits for do not stand behind them. tasks_running and tasks_queued are
+ * the tenant's, in whatever pool. */
+START_TEST(batch_apart)
+{
+	struct hand h;
+	struct order o;
+	char key[16];
+	world_tenant(&w, "\"events_per_s\":10000,\"burst\":1000,\"tasks_running\":3,"
+			 "\"tasks_queued\":5");
+	world_put(&w, "pipeline.nightly.1",
+		  "{\"name\":\"nightly\",\"version\":1,\"pool\":\"batch\","
+		  "\"stages\":[{\"id\":\"a\",\"kind\":\"transform\"}]}");
+	for (int i = 0; i < 7; i++) {
+		snprintf(key, sizeof(key), "b-%d", i);
+		order_task(&w, &o, key, "1");
+		o.task.priority = i == 0 ? 0 : -1;
+		if (i == 0)
+			o.task.pipeline = (char *)"nightly";
+		ck_assert(world_ask(&w, &o).accepted);
+	}
+	struct router_tenant *t = router_tenant_find(w.router[0], "acme");
+	ck_assert_int_eq(t->queues[ROUTER_BATCH].window.ready, 3);
+	ck_assert_int_eq(t->queues[ROUTER_BATCH].window.waiting, 4);
+	/* tasks_running is used up by the others: it waits, in front of a backlog of its own. */
+	ck_assert(world_task(&w, "key-0", "0").accepted);
+	ck_assert_int_eq(t->queues[ROUTER_INTERACTIVE].window.waiting, 1);
+	ck_assert_str_eq(world_task(&w, "full", "1").limit, "tenant.tasks_queued");
+	hand_open(&h);
+	world_run(&w, 1000000);
+	ck_assert_int_eq(h.n, 0);
+	Penstock__TaskEnd end = PENSTOCK__TASK_END__INIT;
+	uint8_t buf[256];
+	struct error err;
+	end.tenant = (char *)"acme";
+	end.pool = (char *)POOL_BATCH;
+	size_t len = penstock__task_end__pack(&end, buf);
+	ck_assert_int_eq(bus_publish(w.client, subject_end(w.part).text, buf, len, &err), 0);
+	world_run(&w, 100000);
+	ck_assert_int_le(
+	    t->queues[ROUTER_BATCH].window.ready + t->queues[ROUTER_INTERACTIVE].window.ready, 3);
+	ck_assert_int_eq(window_queued(&t->queues[ROUTER_BATCH].window) +
+			     window_queued(&t->queues[ROUTER_INTERACTIVE].window),
+			 4);
+	hand_close(&h);
+}
+END_TEST
+
+/* Large tasks use up the window by their tokens, not by their number. */
+START_TEST(tokens_count)
+{
+	struct hand h;
+	struct order o;
+	char key[16];
+	world_tenant(&w, "\"events_per_s\":10000,\"burst\":1000,\"tasks_running\":1000");
+	world_put(&w, "pipeline.essay.1",
+		  "{\"name\":\"essay\",\"version\":1,\"stages\":[{\"id\":\"a\",\"kind\":"
+		  "\"chat\",\"model\":\"m\",\"max_tokens\":1048576}]}");
+	for (int i = 0; i < 6; i++) {
+		snprintf(key, sizeof(key), "e-%d", i);
+		order_task(&w, &o, key, "1");
+		o.task.pipeline = (char *)"essay";
+		ck_assert(world_ask(&w, &o).accepted);
+	}
+	/* 2 * 256 places of 8,192 tokens hold four of them. */
+	ck_assert_uint_eq(world_count(&w, STREAM_TASKS), 4);
+	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 2);
+	hand_open(&h);
+	world_run(&w, 1000000);
+	ck_assert_int_eq(h.n, 4);
+	ck_assert_uint_eq(h.tokens[0], 1048576);
+	hand_end(&h, 0, true);
+	world_run(&w, 100000);
+	ck_assert_int_eq(h.n, 5);
+	hand_end(&h, 1, true);
+	world_run(&w, 100000);
+	ck_assert_int_eq(h.n, 6);
+	hand_close(&h);
+}
+END_TEST
+
+static struct answer redrive(const char *task, uint64_t seq)
+{
+	struct order o;
+	order_redrive(&w, &o, task, seq);
+	return world_ask(&w, &o);
+}
+
+/* One event behind the terminal one, however often and by whomever it is asked for. */
+START_TEST(redrive_once)
+{
+	struct answer a = world_task(&w, "k", "1");
+	ck_assert_int_eq(world_transition(&w, a.task, "task.failed", a.offset), BUS_OK);
+	struct answer b = redrive(a.task, a.offset + 1);
+	ck_assert_msg(b.accepted && !b.duplicate, "%s", b.code);
+	ck_assert_uint_eq(b.offset, a.offset + 2);
+	uint64_t seq;
+	Penstock__Event *e = world_last(&w, a.channel, &seq);
+	ck_assert_uint_eq(seq, b.offset);
+	ck_assert_str_eq(e->type, "task.redriven");
+	ck_assert_str_eq(e->id, b.event_id);
+	struct error err;
+	json_t *data = json_parse((char *)e->data.data, e->data.len, &err);
+	ck_assert_str_eq(json_string_value(json_object_get(data, "task")), a.task);
+	ck_assert_str_eq(json_string_value(json_object_get(data, "by")), "op \"x\"");
+	ck_assert_int_eq(json_integer_value(json_object_get(data, "redrive_gen")), 1);
+	json_decref(data);
+	penstock__event__free_unpacked(e, NULL);
+	struct answer c = redrive(a.task, a.offset + 1);
+	ck_assert(c.accepted && c.duplicate);
+	ck_assert_uint_eq(c.offset, b.offset);
+	/* Another router, and beyond the broker's memory of ids, when the task has moved
+	 * on. */
+	ck_assert_int_eq(world_transition(&w, a.task, "task.started", b.offset), BUS_OK);
+	world_crash(&w, 0);
+	world_run(&w, 700000000);
+	world_router(&w, 1);
+	world_run(&w, 6000000);
+	struct answer d = redrive(a.task, a.offset + 1);
+	ck_assert_msg(d.accepted && d.duplicate, "%s", d.code);
+	ck_assert_uint_eq(d.offset, b.offset);
+	ck_assert_uint_eq(world_count(&w, STREAM_EVENTS), 4);
+}
+END_TEST
+
+START_TEST(redrive_of_what_is_none)
+{
+	struct answer a = world_task(&w, "k", "1");
+	ck_assert_int_eq(world_transition(&w, a.task, "task.started", a.offset), BUS_OK);
+	ck_assert_str_eq(redrive(a.task, a.offset).code, "conflict");
+	ck_assert_str_eq(redrive("../x", 1).code, "bad_request");
+	ck_assert_str_eq(redrive(a.task, 0).code, "bad_request");
+	ck_assert_uint_eq(world_count(&w, STREAM_EVENTS), 2);
+}
+END_TEST
+
+/* The stream has nothing of it any more: then its first event there is this one. */
+START_TEST(redrive_of_what_was_trimmed)
+{
+	struct answer a = world_task(&w, "k", "1");
+	ck_assert_int_eq(world_transition(&w, a.task, "task.failed", a.offset), BUS_OK);
+	world_trim(&w, a.offset + 2);
+	ck_assert_uint_eq(world_count(&w, STREAM_EVENTS), 0);
+	struct answer b = redrive(a.task, a.offset + 1);
+	ck_assert_msg(b.accepted && !b.duplicate, "%s", b.code);
+	ck_assert_uint_eq(b.offset, a.offset + 2);
+	ck_assert(redrive(a.task, a.offset + 1).duplicate);
+	ck_assert_uint_eq(world_count(&w, STREAM_EVENTS), 1);
 }
 END_TEST
 
@@ -557,7 +813,8 @@ START_TEST(full_queue_holds_the_backlog)
 }
 END_TEST
 
-/* Whatever lies in the backlog that is no ticket is dropped, and what is behind it moves on. */
+/* Whatever lies in the backlog that is no ticket is dropped, and what is behind it moves
+ * on. */
 static void stored(void *arg, const struct bus_ack *ack)
 {
 	ck_assert_int_eq(ack->result, BUS_OK);
@@ -568,7 +825,7 @@ START_TEST(bad_ticket)
 {
 	struct hand h;
 	bool done = false;
-	struct subject s = subject_wait(w.part, "acme");
+	struct subject s = subject_wait(w.part, "acme", POOL_DEFAULT);
 	struct bus_store_opts opts = {.expect_last_seq = -1, .timeout_ms = 1000};
 	bus_store(w.client, s.text, &opts, "\xff\xff", 2, stored, &done);
 	world_until(&w, &done);
@@ -579,6 +836,87 @@ START_TEST(bad_ticket)
 	hand_open(&h);
 	world_run(&w, 3000000);
 	in_order(&h, 1);
+	hand_close(&h);
+}
+END_TEST
+
+static void put_at(const char *subject, const void *data, size_t len)
+{
+	bool done = false;
+	struct bus_store_opts opts = {.expect_last_seq = -1, .timeout_ms = 1000};
+	bus_store(w.client, subject, &opts, data, len, stored, &done);
+	world_until(&w, &done);
+}
+
+/* A ticket as the router itself makes it, taken out of the queue. */
+static size_t copy_ticket(uint8_t *out, size_t cap, char task[64])
+{
+	struct hand h;
+	submit_many(0, 1);
+	hand_open(&h);
+	world_run(&w, 100000);
+	ck_assert_int_eq(h.n, 1);
+	strcpy(task, h.task[0]);
+	Penstock__Event accepted = PENSTOCK__EVENT__INIT;
+	Penstock__Ticket t = PENSTOCK__TICKET__INIT;
+	accepted.data.data = (uint8_t *)"{\"input\":\"stray\"}";
+	accepted.data.len = strlen((char *)accepted.data.data);
+	t.task = task;
+	t.tenant = (char *)"acme";
+	t.pool = (char *)POOL_DEFAULT;
+	t.accepted = &accepted;
+	ck_assert_uint_le(penstock__ticket__get_packed_size(&t), cap);
+	hand_end(&h, 0, true);
+	hand_close(&h);
+	return penstock__ticket__pack(&t, out);
+}
+
+/* Under a subject that no tenant's consumer reads: a ticket goes to its tenant's, rubbish
+ * goes, and neither counts as the tenant's backlog. */
+START_TEST(strays)
+{
+	struct hand h;
+	char task[64];
+	uint8_t ticket[512];
+	size_t len = copy_ticket(ticket, sizeof(ticket), task);
+	struct subject wrong = subject_wait((w.part + 1) % w.conf.parts, "acme", POOL_DEFAULT);
+	put_at(wrong.text, ticket, len);
+	put_at(wrong.text, "\xff\xff", 2);
+	put_at("pen.wait.acme", ticket, len);
+	put_at("pen.wait.1.a.b.c", "x", 1);
+	put_at("pen.wait.99999.nobody", "", 0);
+	hand_open(&h);
+	world_run(&w, 30000000);
+	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 0);
+	ck_assert_int_eq(metric_get(w.router[0]->stats.bad_tickets), 3);
+	ck_assert_int_eq(metric_get(w.router[0]->stats.strays), 2);
+	ck_assert_ptr_null(w.router[0]->stray.consumer);
+	/* Two tickets of one task that had run already: the queue knows it by its id. */
+	ck_assert_int_eq(h.n, 0);
+	struct router_tenant *t = router_tenant_find(w.router[0], "acme");
+	for (int p = 0; t && p < ROUTER_POOLS; p++)
+		ck_assert(t->queues[p].window.waiting == 0 && !t->queues[p].backlog);
+	hand_close(&h);
+}
+END_TEST
+
+/* The task of a ticket that was never anywhere else runs. */
+START_TEST(a_stray_task_runs)
+{
+	struct hand h;
+	char task[64];
+	uint8_t ticket[512];
+	size_t len = copy_ticket(ticket, sizeof(ticket), task);
+	struct id other = id_derive("acme", "task", "another");
+	for (size_t i = 0; i + ID_LEN <= len; i++)
+		if (memcmp(ticket + i, task, ID_LEN) == 0)
+			memcpy(ticket + i, other.text, ID_LEN);
+	put_at(subject_wait((w.part + 3) % w.conf.parts, "acme", POOL_DEFAULT).text, ticket, len);
+	hand_open(&h);
+	world_run(&w, 10000000);
+	ck_assert_int_eq(h.n, 1);
+	ck_assert_str_eq(h.task[0], other.text);
+	ck_assert_str_eq(h.input[0], "\"stray\"");
 	hand_close(&h);
 }
 END_TEST
@@ -607,9 +945,20 @@ int main(void)
 	tcase_add_test(c, backlog_in_order);
 	tcase_add_test(c, lost_ends_are_found);
 	tcase_add_test(c, shadow_queues_all);
+	tcase_add_test(c, release_through_the_window);
+	tcase_add_test(c, release_counts_against_limits);
+	tcase_add_test(c, tokens_a_minute);
+	tcase_add_test(c, release_of_nonsense);
+	tcase_add_test(c, batch_apart);
+	tcase_add_test(c, tokens_count);
+	tcase_add_test(c, redrive_once);
+	tcase_add_test(c, redrive_of_what_is_none);
+	tcase_add_test(c, redrive_of_what_was_trimmed);
 	tcase_add_test(c, backlog_survives);
 	tcase_add_test(c, full_queue_holds_the_backlog);
 	tcase_add_test(c, bad_ticket);
+	tcase_add_test(c, strays);
+	tcase_add_test(c, a_stray_task_runs);
 	suite_add_tcase(s, c);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);

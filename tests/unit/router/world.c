@@ -153,6 +153,8 @@ static void order_init(struct world *w, struct order *o)
 	penstock__publish__init(&o->publish);
 	penstock__submit_task__init(&o->task);
 	penstock__cancel_task__init(&o->cancel);
+	penstock__release_task__init(&o->release);
+	penstock__redrive_task__init(&o->redrive);
 	snprintf(o->id, sizeof(o->id), "command-%d", ++w->commands);
 	o->cmd.id = o->id;
 	o->cmd.tenant = (char *)"acme";
@@ -191,6 +193,35 @@ void order_cancel(struct world *w, struct order *o, const char *task)
 	o->cancel.task = (char *)task;
 	o->cmd.body_case = PENSTOCK__COMMAND__BODY_CANCEL;
 	o->cmd.cancel = &o->cancel;
+}
+
+void order_release(struct world *w, struct order *o, const char *task, uint64_t seq)
+{
+	order_init(w, o);
+	penstock__event__init(&o->accepted);
+	o->accepted.id = (char *)task;
+	o->accepted.tenant = (char *)"acme";
+	o->accepted.type = (char *)"task.accepted";
+	o->accepted.data.data = (uint8_t *)"{\"input\":1}";
+	o->accepted.data.len = strlen("{\"input\":1}");
+	o->release.task = (char *)task;
+	o->release.seq = seq;
+	o->release.pipeline = (char *)"summary";
+	o->release.version = 2;
+	o->release.accepted = &o->accepted;
+	o->cmd.body_case = PENSTOCK__COMMAND__BODY_RELEASE;
+	o->cmd.release = &o->release;
+}
+
+void order_redrive(struct world *w, struct order *o, const char *task, uint64_t seq)
+{
+	order_init(w, o);
+	o->redrive.task = (char *)task;
+	o->redrive.seq = seq;
+	o->redrive.redrive_gen = 1;
+	o->redrive.by = (char *)"op \"x\"";
+	o->cmd.body_case = PENSTOCK__COMMAND__BODY_REDRIVE;
+	o->cmd.redrive = &o->redrive;
 }
 
 static void fill_accepted(struct answer *a, const Penstock__Accepted *m)
@@ -297,6 +328,19 @@ static void counted(void *arg, enum bus_result result, const struct bus_stream_i
 	ck_assert_int_eq(result, BUS_OK);
 	c->msgs = info->msgs;
 	c->done = true;
+}
+
+static void trimmed(void *arg, enum bus_result result)
+{
+	ck_assert_int_eq(result, BUS_OK);
+	*(bool *)arg = true;
+}
+
+void world_trim(struct world *w, uint64_t seq)
+{
+	bool done = false;
+	bus_stream_trim(w->client, STREAM_EVENTS, seq, trimmed, &done);
+	world_until(w, &done);
 }
 
 uint64_t world_count(struct world *w, const char *stream)

@@ -59,10 +59,16 @@ struct order {
 	Penstock__Publish publish;
 	Penstock__SubmitTask task;
 	Penstock__CancelTask cancel;
+	Penstock__ReleaseTask release;
+	Penstock__Event accepted;
+	Penstock__RedriveTask redrive;
 	char id[32];
 };
 void order_publish(struct world *w, struct order *o, const char *key, const char *data);
 void order_task(struct world *w, struct order *o, const char *key, const char *input);
+/* accepted: as if it were in the log. */
+void order_release(struct world *w, struct order *o, const char *task, uint64_t seq);
+void order_redrive(struct world *w, struct order *o, const char *task, uint64_t seq);
 void order_cancel(struct world *w, struct order *o, const char *task);
 
 /* Sends it; a is filled in when the answer comes (world_until(w, &a->came)). */
@@ -74,6 +80,8 @@ struct answer world_publish(struct world *w, const char *key, const char *data);
 struct answer world_task(struct world *w, const char *key, const char *input);
 struct answer world_cancel(struct world *w, const char *task);
 
+/* Removes everything below seq from EVENTS. */
+void world_trim(struct world *w, uint64_t seq);
 uint64_t world_count(struct world *w, const char *stream);
 /* The last event of a channel of acme, or the one at a sequence; owned (free_unpacked). NULL: none.
  */

@@ -1,0 +1,222 @@
+/* Tasks that have to wait and give their place back, and how they go on. */
+#include <check.h>
+#include <string.h>
+
+#include "tests/unit/orchestrator-worker/saga_rig.h"
+
+#define CHAT                                                                                       \
+	"{'stages':[{'id':'a','kind':'chat','model':'m','retry':{'max_attempts':3,"                \
+	"'initial_ms':100}}]}"
+#define TWO "{'stages':[{'id':'a','kind':'chat','model':'m'},{'id':'b','kind':'chat','model':'m'}]}"
+
+static struct rig r;
+
+static void start(const char *doc, const char *accepted)
+{
+	rig_init(&r, doc, accepted, 77);
+	rig_load(&r);
+	rig_writes(&r);
+}
+
+static void parked(const char *stage, int64_t from, int64_t to)
+{
+	char part[100];
+	ck_assert(r.finished);
+	ck_assert_int_eq(r.verdict, VERDICT_END);
+	ck_assert_int_eq(r.s.state, SAGA_DROPPED);
+	ck_assert_int_eq(r.s.end, TASK_UNKNOWN);
+	snprintf(part, sizeof(part), "'stage':'%s','reason':'upstream_error','not_before':17000000",
+		 stage);
+	rig_last_has(&r, "task.parked", part);
+	int64_t at = slice_int(
+	    slice_member(rig_last(&r)->data, strlen(rig_last(&r)->data), "not_before"), 0);
+	ck_assert_int_ge(at, RIG_START + from);
+	ck_assert_int_le(at, RIG_START + to);
+}
+
+/* The ticket of its release. */
+static void released(int64_t ms)
+{
+	r.now += ms;
+	r.behind = rig_last(&r)->seq;
+	rig_again(&r, "w2", 99);
+	rig_load(&r);
+	rig_writes(&r);
+}
+
+START_TEST(held)
+{
+	start(CHAT, "");
+	rig_call_fails(&r, 0, OUTCOME_HELD, 5000);
+	rig_writes(&r);
+	parked("a", 5000, 5500);
+	released(5500);
+	ck_assert_str_eq(rig_types(&r),
+			 "accepted started stage.started parked started stage.started");
+	ck_assert_uint_eq(r.attempts[0], 2);
+	ck_assert_uint_eq(r.s.stages[0].failed, 0);
+	rig_call(&r, 0, "7");
+	rig_writes(&r);
+	rig_last_has(&r, "task.completed", "'output':7");
+	rig_done(&r);
+}
+END_TEST
+
+/* As often as it likes: it is neither an attempt that failed nor one that was lost. */
+START_TEST(again_and_again)
+{
+	start(CHAT, "");
+	for (unsigned k = 0; k < 20; k++) {
+		rig_call_fails(&r, 0, OUTCOME_HELD, 5000);
+		rig_writes(&r);
+		ck_assert(r.finished);
+		ck_assert_str_eq(rig_last(&r)->type, "task.parked");
+		released(5500);
+	}
+	rig_call(&r, 0, "7");
+	rig_writes(&r);
+	rig_last_has(&r, "task.completed", "'output':7");
+	rig_done(&r);
+}
+END_TEST
+
+START_TEST(in_backoff)
+{
+	start(CHAT, "");
+	rig_call_fails(&r, 0, OUTCOME_RETRY, 20000);
+	rig_write(&r); /* the failure; then the parking */
+	ck_assert_str_eq(rig_last(&r)->type, "task.stage.failed");
+	rig_writes(&r);
+	parked("a", 20000, 22000);
+	released(22000);
+	ck_assert_uint_eq(r.attempts[0], 2);
+	ck_assert_uint_eq(r.s.stages[0].failed, 1); /* its attempts are counted on */
+	rig_call_fails(&r, 0, OUTCOME_RETRY, 0);
+	rig_writes(&r);
+	rig_tick(&r, 1000);
+	rig_writes(&r);
+	rig_call_fails(&r, 0, OUTCOME_RETRY, 0);
+	rig_writes(&r);
+	ck_assert_str_eq(rig_last(&r)->type, "task.failed");
+	rig_done(&r);
+}
+END_TEST
+
+START_TEST(a_short_wait_is_held)
+{
+	start(CHAT, "");
+	rig_call_fails(&r, 0, OUTCOME_HELD, SAGA_PARK_MS - SAGA_PARK_MS / 10 - 1);
+	rig_writes(&r);
+	ck_assert(!r.finished);
+	ck_assert_int_gt(saga_wake_at(&r.s), r.now);
+	rig_done(&r);
+}
+END_TEST
+
+/* Not while something of it runs; and the earliest step counts. */
+START_TEST(others_go_on)
+{
+	start(TWO, "");
+	rig_call_fails(&r, 0, OUTCOME_HELD, 9000);
+	rig_writes(&r);
+	ck_assert(!r.finished);
+	rig_call_fails(&r, 1, OUTCOME_RETRY, 5000);
+	rig_writes(&r);
+	parked("b", 5000, 5500);
+	released(5500);
+	ck_assert_uint_eq(r.attempts[0], 2);
+	ck_assert_uint_eq(r.attempts[1], 2);
+	rig_call(&r, 1, "2");
+	rig_writes(&r);
+	rig_call_fails(&r, 0, OUTCOME_HELD, 5000);
+	rig_writes(&r);
+	ck_assert_str_eq(rig_last(&r)->type, "task.parked");
+	released(5500);
+	ck_assert_uint_eq(r.calls[1], 0); /* what is complete stays so */
+	rig_call(&r, 0, "1");
+	rig_writes(&r);
+	ck_assert_str_eq(rig_last(&r)->type, "task.completed");
+	rig_done(&r);
+}
+END_TEST
+
+START_TEST(cancelled_meanwhile)
+{
+	start(CHAT, "");
+	rig_call_fails(&r, 0, OUTCOME_HELD, 5000);
+	ck_assert(r.write);
+	rig_append(&r, "task.cancelled", "{}");
+	rig_write(&r); /* refused */
+	rig_load(&r);
+	ck_assert(r.finished);
+	ck_assert_int_eq(r.s.end, TASK_CANCELLED);
+	ck_assert_str_eq(rig_last(&r)->type, "task.cancelled");
+	rig_done(&r);
+}
+END_TEST
+
+/* It is parked, and the writer does not know: the log is read, and it was our own event. */
+START_TEST(written_but_not_known)
+{
+	start(CHAT, "");
+	rig_call_fails(&r, 0, OUTCOME_HELD, 5000);
+	struct rig_event *e = &r.log[r.n_log++];
+	e->seq = r.next_seq++;
+	snprintf(e->id, sizeof(e->id), "%s", r.s.write.id.text);
+	snprintf(e->type, sizeof(e->type), "task.parked");
+	e->data = xstrdup(r.s.write.data.data);
+	rig_written(&r, WRITE_CONFLICT);
+	rig_load(&r);
+	parked("a", 5000, 5500);
+	rig_done(&r);
+}
+END_TEST
+
+/* Whoever takes it up then lets it expire. */
+START_TEST(deadline_behind_it)
+{
+	start(CHAT, ",'deadline_at':1700000003000");
+	rig_call_fails(&r, 0, OUTCOME_HELD, 5000);
+	rig_writes(&r);
+	ck_assert_str_eq(rig_last(&r)->type, "task.parked");
+	released(3000);
+	ck_assert_str_eq(rig_last(&r)->type, "task.expired");
+	rig_done(&r);
+}
+END_TEST
+
+START_TEST(stopped_while_it_is_parked)
+{
+	start(CHAT, "");
+	rig_call_fails(&r, 0, OUTCOME_HELD, 5000);
+	ck_assert(r.write);
+	saga_drain(&r.s, true, r.now);
+	rig_take(&r);
+	rig_writes(&r);
+	parked("a", 5000, 5500);
+	rig_done(&r);
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {held,
+				      again_and_again,
+				      in_backoff,
+				      a_short_wait_is_held,
+				      others_go_on,
+				      cancelled_meanwhile,
+				      written_but_not_known,
+				      deadline_behind_it,
+				      stopped_while_it_is_parked};
+	Suite *suite = suite_create("saga_park");
+	TCase *tc = tcase_create("saga_park");
+	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+		tcase_add_test(tc, tests[i]);
+	suite_add_tcase(suite, tc);
+	SRunner *runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	int failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed > 0;
+}
