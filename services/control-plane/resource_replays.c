@@ -18,8 +18,10 @@
 #define MS(column) "(extract(epoch FROM " column ") * 1000)::int8"
 #define DOC                                                                                        \
 	"json_build_object('id', id, 'tenant', tenant, 'channel', channel, 'target', target,"      \
-	" 'hook', hook, 'after', after_seq, 'until', until_seq, 'position', position, 'per_s',"    \
-	" per_s, 'state', state, 'sent', sent, 'refused', refused, 'actor', actor, "               \
+	" 'hook', hook, 'pipeline', pipeline, 'after', after_seq, 'until', until_seq, "            \
+	"'position', position, 'per_s',"                                                           \
+	" per_s, 'state', state, 'sent', sent, 'refused', refused, 'reason', reason, 'actor', "    \
+	"actor, "                                                                                  \
 	"'created_at', " MS("created_at") ", 'finished_at', " MS("finished_at") ")"
 static const char show_sql[] = "SELECT " DOC " FROM replays WHERE id = $1::uuid";
 static const char list_sql[] =
@@ -31,10 +33,11 @@ static const char list_sql[] =
 static const char insert_sql[] =
     "INSERT INTO replays (id, actor, tenant, channel, target, epoch, after_seq, until_seq, "
     "position,"
-    " per_s, hook) SELECT gen_random_uuid(), $1, $2, $3, $4, p.epoch, $5::int8,"
-    " least($6::int8, p.seq), $5::int8, $7, $8 FROM store_position p"
+    " per_s, hook, pipeline) SELECT gen_random_uuid(), $1, $2, $3, $4, p.epoch, $5::int8,"
+    " least($6::int8, p.seq), $5::int8, $7, $8, $9 FROM store_position p"
     " WHERE p.epoch = (SELECT max(epoch) FROM store_position)"
     " AND ($8::text IS NULL OR EXISTS (SELECT 1 FROM hook_states WHERE hook = $8 AND tenant = $2))"
+    " AND ($9::text IS NULL OR EXISTS (SELECT 1 FROM control.pipelines WHERE name = $9))"
     " RETURNING id";
 
 static const char *text_of(const json_t *doc, const char *name)
@@ -47,30 +50,25 @@ static struct pg_int8 int_of(const json_t *doc, const char *name)
 	return pg_int8(json_integer_value(json_object_get(doc, name)));
 }
 
-static int only_known(const json_t *body, struct error *err)
+static int only_one(const json_t *body, struct error *err)
 {
-	static const char *const names[] = {"tenant", "channel", "target", "after",
-					    "until",  "per_s",   "hook",   NULL};
-	const char *name;
-	json_t *value;
-	json_object_foreach((json_t *)body, name, value)
-	{
-		size_t i = 0;
-		while (names[i] && strcmp(names[i], name) != 0)
-			i++;
-		if (!names[i])
-			return err_set(err, ERR_REJECTED, "%s: not a member of this", name);
-	}
-	return 0;
+	static const char *const targets[] = {"target", "hook", "pipeline"};
+	int n = 0;
+	for (size_t i = 0; i < sizeof(targets) / sizeof(*targets); i++)
+		n += json_object_get(body, targets[i]) != NULL;
+	return n > 1 ? err_set(err, ERR_REJECTED, "target, hook or pipeline: one of them") : 0;
 }
 
 static int read_members(json_t *doc, const json_t *body, struct error *err)
 {
-	if (registry_object(body, "the replay", err) || only_known(body, err) ||
+	static const char *const names[] = {"tenant", "channel", "target", "hook", "pipeline",
+					    "after",  "until",   "per_s",  NULL};
+	if (registry_object(body, "the replay", err) || json_only(body, names, err) ||
 	    registry_copy_text(doc, body, "tenant", TEXT_MAX, "", err) ||
 	    registry_copy_text(doc, body, "channel", TEXT_MAX, "", err) ||
 	    registry_copy_text(doc, body, "target", TEXT_MAX, text_of(doc, "channel"), err) ||
 	    registry_copy_text(doc, body, "hook", TEXT_MAX, NULL, err) ||
+	    registry_copy_text(doc, body, "pipeline", TENANT_MAX, NULL, err) ||
 	    registry_copy_int(doc, body, "after", 0, INT64_MAX, 0, err) ||
 	    registry_copy_int(doc, body, "until", 0, INT64_MAX, INT64_MAX, err) ||
 	    registry_copy_int(doc, body, "per_s", 1, PER_S_MAX, PER_S, err))
@@ -80,10 +78,8 @@ static int read_members(json_t *doc, const json_t *body, struct error *err)
 		return err_set(err, ERR_REJECTED, "tenant: whose events?");
 	if (!name_valid_channel(text_of(doc, "channel")))
 		return err_set(err, ERR_REJECTED, "channel: which channel's?");
-	if (text_of(doc, "hook")) /* in place of a channel */
-		return json_object_get(body, "target")
-			   ? err_set(err, ERR_REJECTED, "target: a hook is one already")
-			   : 0;
+	if (text_of(doc, "hook") || text_of(doc, "pipeline")) /* in place of a channel */
+		return only_one(body, err);
 	if (!name_valid_channel(target) || name_reserved_channel(target))
 		return err_set(err, ERR_REJECTED, "target: no channel that may be replayed to");
 	return 0;
@@ -101,11 +97,13 @@ static char *insert(struct change *ch, const json_t *doc)
 				after.text,
 				until.text,
 				per_s.text,
-				text_of(doc, "hook")};
+				text_of(doc, "hook"),
+				text_of(doc, "pipeline")};
 	PGresult *res = change_query(ch, insert_sql, sizeof(values) / sizeof(*values), values);
 	char *id = res && PQntuples(res) ? xstrdup(pg_text(res, 0, 0)) : NULL;
 	if (res && !id)
-		call_fail(ch->call, 404, "not_found", "there are no events yet, or no such hook");
+		call_fail(ch->call, 404, "not_found",
+			  "there are no events yet, or no such hook or pipeline");
 	PQclear(res);
 	return id;
 }

@@ -118,6 +118,32 @@ int release_pg_count(PGconn *conn, uint64_t epoch, int64_t *waiting, struct erro
 	return 0;
 }
 
+void release_submit(struct release_due *d, const char *what, const struct release_task *t)
+{
+	Penstock__SubmitTask task = PENSTOCK__SUBMIT_TASK__INIT;
+	Penstock__Command cmd = PENSTOCK__COMMAND__INIT;
+	char trace[TRACE_LEN + 1];
+	struct id id = id_derive(d->tenant, what, t->key);
+	struct id made = id_derive(d->tenant, "task", t->key); /* as router/tasks.c */
+	strcpy(d->task, made.text);
+	struct rng rng;
+	rng_seed(&rng, (uint64_t)d->seq ^ digest64(&(struct digest_part){id.text, ID_LEN}, 1));
+	trace_new(&rng, trace);
+	task.pipeline = (char *)t->pipeline; /* protobuf-c has no const; nothing writes there */
+	task.key = (char *)t->key;
+	task.input.data = (uint8_t *)t->input;
+	task.input.len = t->input_len;
+	task.priority = t->priority;
+	cmd.id = id.text;
+	cmd.tenant = d->tenant;
+	cmd.principal = (char *)t->principal;
+	cmd.trace = t->trace && *t->trace ? (char *)t->trace : trace;
+	cmd.body_case = PENSTOCK__COMMAND__BODY_TASK;
+	cmd.task = &task;
+	d->command = xmalloc(penstock__command__get_packed_size(&cmd));
+	d->len = penstock__command__pack(&cmd, d->command);
+}
+
 void release_due_forget(struct release_due *due, size_t *n)
 {
 	for (size_t i = 0; i < *n; i++)

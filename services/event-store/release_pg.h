@@ -33,12 +33,26 @@ struct release_due {
 	void *command; /* a packed Command; owned */
 	size_t len;
 	enum release_end end;
-	/* SLOW_REDRIVE: the item of the order; SLOW_REPLAY: the order, its event is at seq;
-	 * SLOW_SCHEDULE: its name, seq is the due time in seconds. */
+	/* SLOW_REDRIVE: the item of the order; SLOW_REPLAY: the order, its event is at seq, and
+	 * task the one that it starts, if any; SLOW_SCHEDULE: its name, seq is the due time in
+	 * seconds. */
 	char order[TENANT_MAX + 1];
 	int n;
 	char reason[32]; /* RELEASE_BAD: a code of the protocol */
 };
+
+/* A task that the slow path starts. */
+struct release_task {
+	const char *principal, *pipeline, *key;
+	const char *input; /* JSON text */
+	size_t input_len;
+	int32_t priority;
+	const char *trace; /* NULL or "": one of its own, the same for each repeat */
+};
+
+/* Fills in the task's id and the command: a SubmitTask of d->tenant. Whoever asks again with the
+ * same key asks for the same task. `what`: names the kind, for the command's id. */
+void release_submit(struct release_due *d, const char *what, const struct release_task *task);
 
 /* Frees their commands; there are none then. */
 void release_due_forget(struct release_due *due, size_t *n);

@@ -7,7 +7,6 @@
 #include "common/cron_pg.h"
 #include "common/log.h"
 #include "common/pg.h"
-#include "proto/command.pb-c.h"
 
 #define LATE_S "60"
 
@@ -32,34 +31,9 @@ static const char move_sql[] =
     "  'result', $5::text, 'task', $6::text, 'code', $7::text))"
     " WHERE tenant = $1 AND name = $2 AND next_at = to_timestamp($3::int8)";
 
-static void pack(struct release_due *d, const PGresult *res, int row, char *key)
-{
-	Penstock__SubmitTask task = PENSTOCK__SUBMIT_TASK__INIT;
-	Penstock__Command cmd = PENSTOCK__COMMAND__INIT;
-	char principal[TENANT_MAX + 16], trace[TRACE_LEN + 1];
-	struct id id = id_derive(d->tenant, "schedule", key);
-	struct rng rng;
-	rng_seed(&rng, (uint64_t)d->seq ^ digest64(&(struct digest_part){id.text, ID_LEN}, 1));
-	trace_new(&rng, trace); /* the same for each repeat */
-	snprintf(principal, sizeof(principal), "schedule:%s", d->order);
-	task.pipeline = (char *)pg_text(res, row, 3); /* protobuf-c has no const */
-	task.key = key;
-	task.input.data = (uint8_t *)pg_text(res, row, 4);
-	task.input.len = strlen(pg_text(res, row, 4));
-	task.priority = (int32_t)pg_int(res, row, 5);
-	cmd.id = id.text;
-	cmd.tenant = d->tenant;
-	cmd.principal = principal;
-	cmd.trace = trace;
-	cmd.body_case = PENSTOCK__COMMAND__BODY_TASK;
-	cmd.task = &task;
-	d->command = xmalloc(penstock__command__get_packed_size(&cmd));
-	d->len = penstock__command__pack(&cmd, d->command);
-}
-
 static void take_row(struct release_due *d, const PGresult *res, int row)
 {
-	char key[KEY_MAX + 1], due[TIME_LEN + 1];
+	char key[KEY_MAX + 1], due[TIME_LEN + 1], principal[TENANT_MAX + 16];
 	*d = (struct release_due){.kind = SLOW_SCHEDULE, .seq = (uint64_t)pg_int(res, row, 2)};
 	snprintf(d->tenant, sizeof(d->tenant), "%s", pg_text(res, row, 0));
 	snprintf(d->order, sizeof(d->order), "%s", pg_text(res, row, 1));
@@ -70,9 +44,14 @@ static void take_row(struct release_due *d, const PGresult *res, int row)
 	}
 	time_format((int64_t)d->seq * 1000000, due);
 	snprintf(key, sizeof(key), "schedule.%s.%s", d->order, due);
-	struct id task = id_derive(d->tenant, "task", key); /* as router/tasks.c */
-	strcpy(d->task, task.text);
-	pack(d, res, row, key);
+	snprintf(principal, sizeof(principal), "schedule:%s", d->order);
+	release_submit(d, "schedule",
+		       &(struct release_task){.principal = principal,
+					      .pipeline = pg_text(res, row, 3),
+					      .key = key,
+					      .input = pg_text(res, row, 4),
+					      .input_len = strlen(pg_text(res, row, 4)),
+					      .priority = (int32_t)pg_int(res, row, 5)});
 }
 
 int schedule_pg_read(PGconn *conn, size_t max, const char *paused, struct release_due *due,

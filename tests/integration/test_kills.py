@@ -1,5 +1,6 @@
 """DESIGN 8: what is killed, and what users see of it. Each test has clients that go on all the time, and in the end
 everything that was acknowledged is in PostgreSQL exactly once and in order."""
+import asyncio
 import os
 import signal
 
@@ -263,3 +264,31 @@ def test_store_killed_while_schedules_fire(stack, tenant):
         stack, "SELECT count(*), count(DISTINCT task) FROM tasks WHERE tenant = %s AND state = 'completed'",
         tenant.id) == [(n, n)], 60)
     assert audit.rows(stack, "SELECT count(*) FROM events WHERE tenant = %s AND type = 'task.accepted'", tenant.id) == [(n,)]
+
+
+async def test_store_killed_in_mid_replay(stack, tenant):
+    """Between asking and noting, at whatever point: a channel sees each event, and each starts one task."""
+    n, store = 120, "store-1"
+    async with Client(stack.edge_url, tenant.key) as c:
+        acked = await asyncio.gather(*(c.publish("room.1", {"n": i}) for i in range(n)))
+        want = [a["event_id"] for a in acked]
+        await asyncio.to_thread(audit.wait_stored, stack, tenant.id, want)
+        await c.subscribe("again")
+        post = stack.control().call
+        body = {"tenant": tenant.id, "channel": "room.1", "per_s": 60}
+        ids = [post("POST", "/replays", {**body, **target})[2]["id"] for target in ({"target": "again"}, {"pipeline": "noop"})]
+
+        def sent():
+            return [post("GET", f"/replays/{id}")[2]["sent"] for id in ids]
+        for least in (1, n // 2, n):
+            stack.start_one(store)
+            await asyncio.to_thread(wait_for, f"{least} events", lambda: min(sent()) >= least, 60, 0.02)
+            if least < n:
+                stack.kill(store)
+        seen = [f["event_id"] for f in c.frames if f["op"] == "event" and f["channel"] == "again"]
+        assert set(seen) == set(want), "an event was left out"
+    assert sent() == [n, n]
+    rows = audit.rows(stack, "SELECT key FROM events WHERE tenant = %s AND type = 'task.accepted'", tenant.id)
+    assert sorted(r[0] for r in rows) == sorted(f"replay.{ids[1]}.{id}" for id in want)
+    wait_for("their tasks", lambda: audit.rows(
+        stack, "SELECT count(*) FROM tasks WHERE tenant = %s AND state = 'completed'", tenant.id) == [(n,)], 60)

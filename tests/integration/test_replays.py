@@ -1,4 +1,5 @@
 """Operators' replays: events of the log that are delivered again, marked, with their own ids, at a rate."""
+import json
 import time
 
 import audit
@@ -81,10 +82,63 @@ async def test_replay_counts_against_limits(stack, tenant):
         assert time.time() - began > (30 - 5) / 5 - 1
 
 
+def tasks_of(stack, tenant, replay):
+    """{event id: (task, input)} of the tasks that a replay has started, which have all been completed."""
+    want = get(stack, replay)["sent"]
+    wait_for("its tasks", lambda: audit.rows(
+        stack, "SELECT count(*) FROM tasks WHERE tenant = %s AND state = 'completed'", tenant.id)[0][0] >= want, 60)
+    rows = audit.rows(stack, "SELECT data FROM events WHERE tenant = %s AND type = 'task.accepted' AND key LIKE %s",
+                      tenant.id, f"replay.{replay}.%")
+    accepted = [json.loads(r[0]) for r in rows]
+    tasks = {a["input"]["event"]["id"]: (a["task"], a["input"]) for a in accepted}
+    assert len(tasks) == len(accepted), "an event has started two tasks"
+    return tasks
+
+
+async def test_replay_to_a_pipeline(stack, tenant, penstock):
+    """One task an event, through admission: what the tenant's limit refuses for now is asked for again. By the
+    operators' command."""
+    async with Client(stack.edge_url, tenant.key) as c:
+        acked = await publish(stack, c, tenant, 20)
+    stack.control().put(f"/tenants/{tenant.id}/limits", {"events_per_s": 10, "burst": 5})
+    doc = penstock("-o", "json", "replay", "put", tenant.id, "room.1", "--pipeline", "noop", "--after",
+                   str(acked[4]["offset"]), "--until", str(acked[14]["offset"]), "--rate", "1000")
+    end = wait_done(stack, doc["id"])
+    assert (end["pipeline"], end["sent"], end["refused"], end["reason"]) == ("noop", 10, 0, None)
+    tasks = tasks_of(stack, tenant, doc["id"])
+    assert set(tasks) == {a["event_id"] for a in acked[5:15]}
+    log = {id: (seq, type, data) for seq, id, type, data in audit.channel_rows(stack, tenant.id, "room.1")}
+    for id, (_, input) in tasks.items():
+        assert input["replay"] == doc["id"] and (input["event"]["channel"], input["event"]["version"]) == ("room.1", 1)
+        assert (input["event"]["offset"], input["event"]["type"], input["event"]["data"]) == log[id]
+    assert penstock("-o", "json", "replay", "show", doc["id"]) == end
+    assert "noop" in penstock("replay", "list", parse=False).stdout
+    assert penstock("-o", "json", "replay", "cancel", doc["id"])["state"] == "done"
+
+
+async def test_replay_to_a_pipeline_that_goes_away(stack, tenant):
+    """What is refused for good is counted, with the reason, and the replay comes to its end."""
+    pipeline = f"gone-{tenant.id}"
+    stack.control().pipeline(pipeline, [{"id": "a", "kind": "transform", "input": ".input"}])
+    async with Client(stack.edge_url, tenant.key) as c:
+        await publish(stack, c, tenant, 5)
+    doc = control(stack, "POST", "/replays", {"tenant": tenant.id, "channel": "room.1", "pipeline": pipeline, "per_s": 1})[2]
+    assert control(stack, "POST", f"/replays/{doc['id']}:pause")[2]["state"] == "paused"
+    before = get(stack, doc["id"])["sent"]
+    etag = control(stack, "GET", f"/pipelines/{pipeline}/versions/1")[1]["ETag"]
+    assert http("DELETE", stack.control_url + f"/v1/pipelines/{pipeline}/versions/1", None, stack.admin_key,
+                headers={"If-Match": etag})[0] == 204
+    audit.execute(stack, "UPDATE replays SET per_s = 1000, state = 'running' WHERE id = %s::uuid", doc["id"])
+    end = wait_done(stack, doc["id"])
+    assert end["sent"] + end["refused"] == 5 and end["sent"] <= before + 1 and end["reason"] == "not_found", end
+
+
 def test_what_cannot_be_replayed(stack, tenant):
     good = {"tenant": tenant.id, "channel": "room.1"}
-    for bad in ({"tenant": ""}, {"channel": "a b"}, {"target": "task.x"}, {"per_s": 0}, {"after": -1}, {"nonsense": 1}):
+    for bad in ({"tenant": ""}, {"channel": "a b"}, {"target": "task.x"}, {"per_s": 0}, {"after": -1}, {"nonsense": 1},
+                {"target": "x", "pipeline": "noop"}, {"hook": "h", "pipeline": "noop"}):
         assert control(stack, "POST", "/replays", {**good, **bad})[0] == 422, bad
+    assert control(stack, "POST", "/replays", {**good, "pipeline": "nobodys"})[0] == 404
     assert control(stack, "POST", "/replays")[0] == 400
     assert control(stack, "GET", "/replays/x")[0] == 404
     assert control(stack, "POST", "/replays/00000000-0000-4000-8000-000000000000:cancel")[0] == 404

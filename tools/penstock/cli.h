@@ -152,6 +152,8 @@ cli_fn cmd_task_run, cmd_task_get, cmd_task_cancel, cmd_task_list;
 cli_fn cmd_dead_list, cmd_dead_get, cmd_dead_redrive, cmd_task_redrive, cmd_operation_get,
     cmd_operation_cancel;
 cli_fn cmd_usage;
+cli_fn cmd_replay_put, cmd_replay_list, cmd_replay_show, cmd_replay_pause, cmd_replay_resume,
+    cmd_replay_cancel;
 cli_fn cmd_hook_list, cmd_hook_create, cmd_hook_deliver, cmd_hook_status, cmd_hook_enable,
     cmd_hook_disable, cmd_hook_rotate, cmd_hook_delete;
 cli_fn cmd_schedule_list, cmd_schedule_get, cmd_schedule_put, cmd_schedule_pause,

@@ -97,6 +97,17 @@ const struct cli_command cli_commands[] = {
     {"operation", "get", "OPERATION", "how far it is", 1, 1, cmd_operation_get},
     {"operation", "cancel", "OPERATION", "leaves what it has not begun", 1, 1,
      cmd_operation_cancel},
+    {"replay", "put",
+     "TENANT CHANNEL [--target CHANNEL | --hook HOOK | --pipeline P] [--after OFFSET] [--until "
+     "OFFSET]"
+     " [--rate N]",
+     "delivers the channel's events again, N a second: to those who listen, a hook, a pipeline", 2,
+     2, cmd_replay_put},
+    {"replay", "list", "[--last N]", "the replays, the newest first", 0, 0, cmd_replay_list},
+    {"replay", "show", "REPLAY", "how far it is, and what was refused", 1, 1, cmd_replay_show},
+    {"replay", "pause", "REPLAY", "delivers nothing until it is resumed", 1, 1, cmd_replay_pause},
+    {"replay", "resume", "REPLAY", "goes on where it stopped", 1, 1, cmd_replay_resume},
+    {"replay", "cancel", "REPLAY", "leaves what it has not delivered", 1, 1, cmd_replay_cancel},
     {"usage", NULL,
      "[--tenant T] [--pipeline P] [--model M] [--from DAY] [--to DAY] [--by LIST] [--task TASK]",
      "calls, tokens and cost by day, tenant, pipeline and model, or of a task", 0, 0, cmd_usage},
