@@ -70,6 +70,7 @@ static void configure_tenants(struct hub *hub, const struct edge_drains *e)
 	json_t *item;
 
 	hub->drained_tenants = new;
+	atomic_store(&hub->edge->drains_tenants, json_object_size(new) > 0);
 	if (old != new && !json_equal(old, new))
 		usage_tell_changes(hub);
 	json_object_foreach(old, tenant, item)
@@ -98,6 +99,17 @@ void drain_configured(struct hub *hub)
 
 	configure_all(hub, e);
 	configure_tenants(hub, e);
+}
+
+bool drain_refuses(struct hub *hub, const char *tenant)
+{
+	const char *here = hub->edge->conf->common.instance;
+	const struct ring_edge *e;
+
+	if (!json_object_get(hub->drained_tenants, tenant))
+		return false;
+	e = shard_find(hub, tenant);
+	return e && strcmp(e->id, here) != 0;
 }
 
 void drain_stop(struct hub *hub)

@@ -8,8 +8,9 @@
  *                                                                                 close 4200
  *
  * First out of the ring (shard.h) and no more upgrades, then the sockets. A socket that is LEAVING
- * is not read any more: what it sends is repeated elsewhere with the same key. A socket of a
- * drained tenant that comes all the same is told where to go, or served if there is nowhere else.
+ * is not read any more: what it sends is repeated elsewhere with the same key. A new socket of a
+ * drained tenant is refused at the door if its token is in the handshake (http_ws.c), and told
+ * where to go if its token comes later; it is served if there is nowhere else.
  * The hub decides (drain_…), reactors carry it out (conn_drain_…). */
 #ifndef PENSTOCK_EDGE_DRAIN_H
 #define PENSTOCK_EDGE_DRAIN_H
@@ -47,6 +48,8 @@ struct drain_node { /* a plan in force, in a reactor */
 /* --- the hub's thread */
 /* The configuration's document of this edge has changed. */
 void drain_configured(struct hub *hub);
+/* Does this tenant's new socket have to go to another edge? No, if there is none that takes it. */
+bool drain_refuses(struct hub *hub, const char *tenant);
 /* This process ends. Again: it ends now. */
 void drain_stop(struct hub *hub);
 void drain_done(struct hub *hub);

@@ -34,6 +34,8 @@ struct edge {
 	_Atomic unsigned next_reactor;
 	_Atomic bool
 	    draining; /* out of the ring, no upgrades: it stops, or the operators want it */
+	_Atomic bool
+	    drains_tenants;      /* some tenant is drained here: who comes is asked whose he is */
 	_Atomic unsigned stops;  /* how often edge_stop() was called */
 	_Atomic int connections; /* upgraded, or streams, and not closed yet */
 	_Atomic int streams;     /* of these, those that libmicrohttpd still has a request of */

@@ -339,6 +339,10 @@ static void on_auth(struct request *base)
 {
 	struct call *c = base->arg;
 
+	if (c->anybody) {
+		c->route->run(c);
+		return;
+	}
 	switch (c->auth.result) {
 	case AUTH_OK:
 		break;

@@ -55,6 +55,7 @@ struct call {
 	bool streamed; /* the answer was written to the socket by somebody else */
 	bool head;     /* the method is HEAD: the route is GET's */
 	char trace[TRACE_LEN + 1];
+	bool anybody; /* the route runs for those as well whom auth.result does not let in */
 	struct auth_request auth;
 	struct hook_call hook; /* of /v1/hooks */
 	struct command_request command;
@@ -95,6 +96,8 @@ char *call_token(const struct call *c);
 char *call_origin(const struct call *c);
 /* http_cors.c: the headers of an answer to another origin. */
 void cors_add(const struct call *c, struct MHD_Response *r);
+/* http_ws.c: this tenant is drained away from here. The hub's thread; true: refused. */
+bool call_drained(struct call *c);
 /* The path as a file below dir (http_static.c). False: nothing is answered, for there is none, or
  * there is one and c->allow says what can be done with it. */
 bool http_static(struct call *c, int dir, const char *method, const char *path);

@@ -61,7 +61,7 @@ static void run_stream(struct call *c)
 	struct edge *edge = call_edge(c);
 	int fd;
 
-	if (!has_room(c))
+	if (!has_room(c) || call_drained(c))
 		return;
 	if (c->head) {
 		call_answer(c, MHD_HTTP_OK, SSE_TYPE);

@@ -111,15 +111,11 @@ static void on_upgrade(void *cls, struct MHD_Connection *connection, void *state
 	MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
 }
 
-static int read_ws(struct call *c)
+static void upgrade(struct call *c)
 {
 	struct strbuf extensions = {0};
 	char accept[29];
 
-	if (check_handshake(c)) {
-		call_refuse(c, c->why.code, c->why.message);
-		return -1;
-	}
 	c->token = call_token(c);
 	c->origin = call_origin(c);
 	ws_accept(call_header(c, "Sec-WebSocket-Key"), accept);
@@ -136,7 +132,40 @@ static int read_ws(struct call *c)
 		strbuf_done(&extensions);
 	}
 	call_reply(c, MHD_HTTP_SWITCHING_PROTOCOLS);
+}
+
+/* Whose socket it will be is the reactor's question, later. The door asks it only while it matters
+ * here, where the token is there already. */
+static int read_ws(struct call *c)
+{
+	char *token;
+
+	if (check_handshake(c)) {
+		call_refuse(c, c->why.code, c->why.message);
+		return -1;
+	}
+	token = atomic_load(&call_edge(c)->drains_tenants) ? call_token(c) : NULL;
+	if (!token)
+		upgrade(c);
+	else
+		explicit_bzero(token, strlen(token));
+	free(token);
+	c->anybody = true; /* who is not let in is told so on his socket, as ever */
 	return 0;
+}
+
+bool call_drained(struct call *c)
+{
+	if (!hub_drained_here(call_edge(c)->hub, c->auth.who.tenant))
+		return false;
+	call_refuse(c, "unavailable", "this edge is draining for this tenant");
+	return true;
+}
+
+static void run_ws(struct call *c)
+{
+	if (c->auth.result != AUTH_OK || !call_drained(c))
+		upgrade(c);
 }
 
 static void say_edge(struct call *c, const char *id, const char *url, const char *region)
@@ -177,7 +206,7 @@ static void run_locate(struct call *c)
 }
 
 const struct route http_routes_ws[] = {
-    {"GET", "/v1/ws", read_ws, NULL, 0},
+    {"GET", "/v1/ws", read_ws, run_ws, 0},
     {"GET", "/v1/locate", read_locate, run_locate, 0},
     {NULL, NULL, NULL, NULL, 0},
 };

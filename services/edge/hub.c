@@ -164,6 +164,11 @@ const struct ring_edge *hub_shard_here(struct hub *hub, const char *tenant)
 	return shard_find(hub, tenant);
 }
 
+bool hub_drained_here(struct hub *hub, const char *tenant)
+{
+	return drain_refuses(hub, tenant);
+}
+
 static void shard_here(struct loop_post *post)
 {
 	struct shard_request *r = (struct shard_request *)post;

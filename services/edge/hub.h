@@ -50,6 +50,8 @@ void hub_fetch_here(struct hub *hub, struct fetch_request *r);
 void hub_task_here(struct hub *hub, struct task_request *r);
 /* The tenant's edge; NULL: none takes anybody. Valid until the next turn. */
 const struct ring_edge *hub_shard_here(struct hub *hub, const char *tenant);
+/* drain.h: must this tenant's new socket go to another edge? */
+bool hub_drained_here(struct hub *hub, const char *tenant);
 /* The stop: out of the ring, and the sockets' drain begins; again: everybody goes at once. Later:
  * no member any more, the bus is flushed and closed, whatever waits for it is answered by
  * "unavailable", and so is all that is asked from then on. */

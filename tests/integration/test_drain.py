@@ -184,9 +184,23 @@ async def test_one_tenant_is_drained(private):
         assert code == 4200 and frame["url"] == stack.url("edge-2") and frame["deadline_ms"] == 200
     assert {locate(stack, moved, e) for e in ("edge-1", "edge-2")} == {"edge-2"}
     assert edge_of(stack, "edge-1")["state"] == "serving"
-    late = await Client(stack.edge_url, moved.key).__aenter__()
+    # At the door: not let in first, and told then. Over HTTP as well, where it is a stream; what is no socket is served.
+    assert await refused_upgrade(stack.edge_url, moved.key)
+    late = Client(stack.edge_url, moved.key)
+    with pytest.raises(websockets.InvalidStatusCode, match="503"):
+        await late.open(query=f"?access_token={moved.key}")
+    status, head, _ = moved.http("GET", "/v1/channels/room.1/stream")
+    assert status == 503 and int(head["Retry-After"]) > 0
+    assert moved.http("POST", "/v1/events", {"channel": "c", "type": "chat.message", "data": 1})[0] == 202
+    # A handshake without its token is nobody's: told where to go when it is known whose it is.
+    await late.open()
+    await late.send(op="connect", token=moved.key)
     frame, _, _, code = await farewell(late)
     assert code == 4200 and frame["url"] == stack.url("edge-2")
+    # Others come in, and who is not known is told so on his socket.
+    stay.append(await Client(stack.edge_url, other.key).__aenter__())
+    stranger = await Client(stack.edge_url).open({"Authorization": "Bearer pk_no_body"})
+    assert await stranger.wait_close() == 4001
     for c in stay:
         await c.call(op="ping")
         assert not any(drains(f) for f in c.frames)
