@@ -21,6 +21,10 @@ void database_close(struct database *d);
  */
 const char *database_get(struct database *d, const char *sql);
 void database_do(struct database *d, const char *sql);
+/* pg_locks, for a FROM: of the test's own database, for others are at work on the same server. */
+#define DATABASE_LOCKS                                                                             \
+	"(SELECT * FROM pg_locks WHERE database ="                                                 \
+	" (SELECT oid FROM pg_database WHERE datname = current_database())) locks"
 
 struct id nth_id(size_t i);
 /* An event as protobuf-c would have unpacked it. key NULL: none; data NULL: {}. */

@@ -52,7 +52,8 @@ START_TEST(several_at_once)
 	snprintf(expected, sizeof(expected), "%d", n);
 	ck_assert_str_eq(database_get(&d, "SELECT count(*) FROM schema_migrations"), expected);
 	ck_assert_str_eq(
-	    database_get(&d, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), "0");
+	    database_get(&d, "SELECT count(*) FROM " DATABASE_LOCKS " WHERE locktype = 'advisory'"),
+	    "0");
 	pthread_barrier_destroy(&together);
 	database_close(&d);
 }

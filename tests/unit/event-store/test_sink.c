@@ -149,10 +149,8 @@ START_TEST(only_one_leads)
 	struct side *leader = r.a.standing == STORE_LEADING ? &r.a : &r.b;
 	struct side *other = leader == &r.a ? &r.b : &r.a;
 	/* The leader's connection is cut: the other one takes over. */
-	database_do(
-	    &r.d,
-	    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
-	    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())");
+	database_do(&r.d, "SELECT pg_terminate_backend(pid) FROM " DATABASE_LOCKS
+			  " WHERE locktype = 'advisory' AND granted");
 	UNTIL(&r, other->standing == STORE_LEADING || leader->told >= 3);
 	UNTIL(&r, (r.a.standing == STORE_LEADING) + (r.b.standing == STORE_LEADING) == 1 &&
 		      (r.a.standing == STORE_STANDBY) + (r.b.standing == STORE_STANDBY) == 1);
@@ -172,9 +170,11 @@ START_TEST(a_batch_on_a_broken_connection_fails_whole)
 	/* The server ends the connection while it waits in the batch. */
 	database_do(&r.d, "BEGIN; LOCK TABLE events");
 	put(&r.a, &batch);
-	while (atoi(database_get(&r.d, "SELECT count(*) FROM pg_locks WHERE NOT granted")) == 0)
+	while (atoi(database_get(&r.d,
+				 "SELECT count(*) FROM " DATABASE_LOCKS " WHERE NOT granted")) == 0)
 		loop_turn(r.loop, 5000);
-	database_do(&r.d, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted");
+	database_do(&r.d,
+		    "SELECT pg_terminate_backend(pid) FROM " DATABASE_LOCKS " WHERE NOT granted");
 	UNTIL(&r, r.a.failed == 1);
 	ck_assert_int_eq(r.a.err.code, ERR_TRANSIENT);
 	UNTIL(&r, r.a.standing == STORE_AWAY || r.a.told > 2);

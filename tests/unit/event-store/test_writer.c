@@ -35,7 +35,8 @@ START_TEST(migrations_apply_once_in_order)
 	/* A newer database does not trouble an older binary. */
 	ck_assert(!migrate_run(d.conn, one, &err));
 	ck_assert_str_eq(
-	    database_get(&d, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), "0");
+	    database_get(&d, "SELECT count(*) FROM " DATABASE_LOCKS " WHERE locktype = 'advisory'"),
+	    "0");
 	database_close(&d);
 }
 END_TEST
