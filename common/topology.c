@@ -13,9 +13,11 @@
 #define DELTAS_MS      900000
 #define RECEIPTS_MS    86400000
 #define RECEIPTS_BYTES ((int64_t)256 << 20)
-#define RETRY_US       500000
-#define GIB            ((int64_t)1 << 30)
-#define BYTES_MIN      ((int64_t)64 << 20)
+/* The first try is before the connection stands, so the next ones are soon. */
+#define RETRY_MIN_US 5000
+#define RETRY_MAX_US 500000
+#define GIB          ((int64_t)1 << 30)
+#define BYTES_MIN    ((int64_t)64 << 20)
 
 enum {
 	STEP_EVENTS,
@@ -37,6 +39,7 @@ struct topology {
 	int step;
 	int halvings; /* of the current stream's bytes: the broker had not that much room */
 	int failures;
+	int64_t retry_us; /* the next wait */
 	struct timer retry;
 };
 
@@ -49,7 +52,8 @@ static void again(struct topology *t, enum bus_result result)
 		log_at(LOG_WARN, "streams are not there yet", LOG_I("step", t->step),
 		       LOG_S("result", bus_result_name(result)),
 		       LOG_S("error", bus_error_text(t->bus)));
-	timer_set(t->loop, &t->retry, RETRY_US);
+	timer_set(t->loop, &t->retry, t->retry_us);
+	t->retry_us = t->retry_us < RETRY_MAX_US / 2 ? 2 * t->retry_us : RETRY_MAX_US;
 }
 
 static void on_retry(struct timer *timer, void *arg)
@@ -65,6 +69,7 @@ static void on_done(void *arg, enum bus_result result)
 	if (result == BUS_OK) {
 		t->step++;
 		t->halvings = 0;
+		t->retry_us = RETRY_MIN_US;
 		step(t);
 	} else {
 		if (result == BUS_FULL) /* not so much room on its disk: less is better than none */
@@ -167,6 +172,7 @@ struct topology *topology_start(struct bus *bus, struct loop *loop,
 	t->conf = *conf;
 	t->ready = ready;
 	t->arg = arg;
+	t->retry_us = RETRY_MIN_US;
 	timer_init(&t->retry, on_retry, t);
 	step(t);
 	return t;
