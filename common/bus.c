@@ -52,7 +52,13 @@ const char *bus_error_text(const struct bus *bus)
 int bus_publish(struct bus *bus, const char *subject, const void *data, size_t len,
 		struct error *err)
 {
-	return OPS(bus)->publish(bus, subject, data, len, err);
+	return OPS(bus)->publish(bus, subject, data, len, 0, err);
+}
+
+int bus_publish_later(struct bus *bus, const char *subject, const void *data, size_t len,
+		      int within_ms, struct error *err)
+{
+	return OPS(bus)->publish(bus, subject, data, len, within_ms, err);
 }
 
 void bus_request(struct bus *bus, const char *subject, const void *data, size_t len, int timeout_ms,

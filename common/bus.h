@@ -85,6 +85,11 @@ const char *bus_error_text(const struct bus *bus);
 /* At most once. -1 only if the message can never be sent (too large, bad subject, closed). */
 int bus_publish(struct bus *bus, const char *subject, const void *data, size_t len,
 		struct error *err) MUST_CHECK;
+/* The same, but it may wait so long for what else is to be sent, and costs a write less then: for
+ * what nobody is known to wait for. It is sent before whatever this bus sends afterwards, and with
+ * it at the latest. Only from within a turn of the loop. */
+int bus_publish_later(struct bus *bus, const char *subject, const void *data, size_t len,
+		      int within_ms, struct error *err) MUST_CHECK;
 void bus_request(struct bus *bus, const char *subject, const void *data, size_t len, int timeout_ms,
 		 bus_answer_fn *fn, void *arg);
 /* queue NULL: every subscriber gets it; else one of the group. Wildcards * and > as in NATS.
@@ -229,7 +234,7 @@ struct bus_ops {
 	int (*flush)(struct bus *, int, struct error *);
 	void (*forget)(struct bus *, const void *);
 	const char *(*error_text)(const struct bus *);
-	int (*publish)(struct bus *, const char *, const void *, size_t, struct error *);
+	int (*publish)(struct bus *, const char *, const void *, size_t, int, struct error *);
 	void (*request)(struct bus *, const char *, const void *, size_t, int, bus_answer_fn *,
 			void *);
 	struct bus_sub *(*subscribe)(struct bus *, const char *, const char *, bus_msg_fn *, void *,

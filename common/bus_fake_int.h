@@ -197,7 +197,7 @@ void pend_forget_all(struct node *node);
 /* Takes it out of the table: its callback is the caller's to call. False: it ended already. */
 bool pend_take(struct node *node, uint64_t id, struct fpend *out);
 void fake_forget(struct bus *bus, const void *arg);
-int fake_publish(struct bus *bus, const char *subject, const void *data, size_t len,
+int fake_publish(struct bus *bus, const char *subject, const void *data, size_t len, int within_ms,
 		 struct error *err);
 void fake_request(struct bus *bus, const char *subject, const void *data, size_t len,
 		  int timeout_ms, bus_answer_fn *fn, void *arg);

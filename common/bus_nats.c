@@ -577,6 +577,7 @@ static void conn_write(struct nbus *bus)
 {
 	struct nconn *conn = bus->conn;
 
+	bus->deferred = 0;
 	if (!conn || conn->dead || !conn->want_write)
 		return;
 	natsConnection_ProcessWriteEvent(conn->nc);
@@ -622,14 +623,19 @@ static void on_turn_end(struct loop_hook *hook, void *arg)
 	consumers_turn_end(bus);
 	if (!bus->conn || !bus->conn->want_write || bus->conn->blocked)
 		return;
+	if (bus->deferred && natsConnection_Buffered(bus->conn->nc) == bus->deferred)
+		return;
 	timer_cancel(bus->loop, &bus->write_timer);
 	conn_write(bus);
 }
 
+/* The turn that it makes happen ends with a write. */
 static void on_write_timer(struct timer *timer, void *arg)
 {
+	struct nbus *bus = arg;
+
 	(void)timer;
-	(void)arg; /* only there to make a turn happen */
+	bus->deferred = 0;
 }
 
 static void set_connected(struct nbus *bus, bool connected)
@@ -684,6 +690,7 @@ static void conn_drop(struct nbus *bus)
 {
 	struct nconn *conn = bus->conn;
 
+	bus->deferred = 0;
 	if (!conn)
 		return;
 	timer_cancel(bus->loop, &bus->lost_timer);
@@ -814,10 +821,11 @@ bool nbus_send(struct nbus *bus, const char *subject, const void *data, size_t l
 }
 
 static int nbus_publish(struct bus *base, const char *subject, const void *data, size_t len,
-			struct error *err)
+			int within_ms, struct error *err)
 {
 	struct nbus *bus = nbus_of(base);
 	natsStatus s;
+	bool waits;
 
 	if (!subject_ok(subject, false))
 		return err_set(err, ERR_REJECTED, "bad subject");
@@ -825,9 +833,15 @@ static int nbus_publish(struct bus *base, const char *subject, const void *data,
 		return err_set(err, ERR_REJECTED, "message too large");
 	if (!nbus_sendable(bus, len))
 		return 0; /* at most once */
+	waits = within_ms && natsConnection_Buffered(bus->conn->nc) == bus->deferred;
 	s = natsConnection_Publish(bus->conn->nc, subject, data, (int)len);
 	if (s == NATS_MAX_PAYLOAD)
 		return err_set(err, ERR_REJECTED, "message too large");
+	if (!waits)
+		return 0;
+	if (!bus->deferred)
+		timer_set(bus->loop, &bus->write_timer, (int64_t)within_ms * 1000);
+	bus->deferred = natsConnection_Buffered(bus->conn->nc);
 	return 0;
 }
 

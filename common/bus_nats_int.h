@@ -120,6 +120,7 @@ struct nbus {
 	bool heard;
 	int silent;
 	uint64_t echo_sent;
+	int deferred;    /* bytes that may wait for the write timer, if these are all there are */
 	size_t gathered; /* bytes given to cnats since the last write that their number caused */
 	void (*on_state)(void *arg, bool connected);
 	void *on_state_arg;

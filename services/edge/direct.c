@@ -13,6 +13,7 @@
 #define ANSWER_MS  500
 #define LEASES_MAX 4096
 #define IDLE_US    INT64_C(60000000)
+#define ALONE_MS   20 /* for another edge that nobody has heard of yet */
 
 struct tenant_lease {
 	struct hub *hub;
@@ -150,6 +151,12 @@ static bool may_go(struct hub *hub, const struct command_request *r, struct goin
 	return tenant && tenant->active && g->version;
 }
 
+/* No other edge is known. */
+static bool alone(const struct hub *hub)
+{
+	return hub->members && members_known(hub->members) && hub->ring.n == 1;
+}
+
 static bool send(struct hub *hub, unsigned part, const struct going *g, const struct event_view *e)
 {
 	struct strbuf *b = &hub->direct;
@@ -157,8 +164,8 @@ static bool send(struct hub *hub, unsigned part, const struct going *g, const st
 
 	strbuf_reset(b);
 	wire_add_event(b, e, &g->cmd);
-	if (!bus_publish(hub->bus, subject_live(part, g->tenant, g->channel).text, b->data, b->len,
-			 &err))
+	if (!bus_publish_later(hub->bus, subject_live(part, g->tenant, g->channel).text, b->data,
+			       b->len, alone(hub) ? ALONE_MS : 0, &err))
 		return true;
 	log_at(LOG_WARN, "event not sent directly", LOG_S("reason", err.msg));
 	return false;

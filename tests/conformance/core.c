@@ -82,6 +82,63 @@ START_TEST(one_publisher_keeps_its_order)
 }
 END_TEST
 
+static void say_later(const char *rest, const char *text)
+{
+	struct error err = {0};
+
+	ck_assert_int_eq(
+	    bus_publish_later(w.bus, world_subject(&w, rest), text, strlen(text), 50, &err), 0);
+}
+
+START_TEST(what_may_wait_comes_without_being_pushed)
+{
+	struct note note = {0};
+
+	hear(w.other, "later", NULL, &note);
+	world_fence(&w);
+	for (int i = 1; i <= 3; i++) {
+		say_later("later", "x");
+		world_until(&w, &note.n, i);
+	}
+}
+END_TEST
+
+struct heard {
+	int n;
+	char text[64];
+};
+
+static void hear_letter(void *arg, const struct bus_msg *msg)
+{
+	struct heard *heard = arg;
+
+	heard->text[heard->n++] = *(const char *)msg->data;
+}
+
+START_TEST(what_may_wait_keeps_its_place)
+{
+	static const char all[] = "abcDefGHijklMNopqrStuvwXyz"; /* capitals: now */
+	struct heard heard = {0};
+	struct error err = {0};
+
+	ck_assert(
+	    bus_subscribe(w.other, world_subject(&w, "place"), NULL, hear_letter, &heard, &err));
+	world_fence(&w);
+	for (int i = 0; all[i]; i++) {
+		const char text[] = {all[i], 0};
+
+		if (text[0] < 'a')
+			say(w.bus, "place", text);
+		else
+			say_later("place", text);
+		if (i % 9 == 8) /* turns of the loop in between */
+			world_until(&w, &heard.n, i / 2);
+	}
+	world_until(&w, &heard.n, (int)strlen(all));
+	ck_assert_str_eq(heard.text, all);
+}
+END_TEST
+
 START_TEST(wildcards_match_tokens)
 {
 	struct note one = {0}, many = {0};
@@ -359,6 +416,8 @@ TCase *core_case(void)
 	tcase_add_test(tc, everybody_hears_a_message);
 	tcase_add_test(tc, own_interest_is_there_at_once);
 	tcase_add_test(tc, one_publisher_keeps_its_order);
+	tcase_add_test(tc, what_may_wait_comes_without_being_pushed);
+	tcase_add_test(tc, what_may_wait_keeps_its_place);
 	tcase_add_test(tc, wildcards_match_tokens);
 	tcase_add_test(tc, one_of_a_queue_group_gets_it);
 	tcase_add_test(tc, nothing_after_unsubscribe);
