@@ -56,9 +56,14 @@ bool name_valid_key(const char *text)
 	return n > 0;
 }
 
-bool name_reserved_channel(const char *text)
+bool name_task_channel(const char *text)
 {
 	return !strncmp(text, "task.", 5);
+}
+
+bool name_reserved_channel(const char *text)
+{
+	return name_task_channel(text) || !strncmp(text, "hook.", 5);
 }
 
 bool name_reserved_type(const char *text)

@@ -28,7 +28,8 @@
 bool name_valid_tenant(const char *text);  /* also for pools, models, pipelines, stages, key ids */
 bool name_valid_channel(const char *text); /* also for event types */
 bool name_valid_key(const char *text);
-bool name_reserved_channel(const char *text); /* "task.…": only the plane itself writes there */
+bool name_task_channel(const char *text);     /* "task.…" */
+bool name_reserved_channel(const char *text); /* "task.…", "hook.…": only the plane writes there */
 bool name_reserved_type(const char *text);    /* "task.…" */
 
 /* XXH3-64 of the tenant modulo parts. Fixed for a cluster's life. */

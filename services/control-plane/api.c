@@ -168,6 +168,14 @@ void call_doc(struct call *call, int status, const json_t *doc)
 	json_add(&call->reply->body, doc);
 }
 
+void call_doc_shown(struct call *call, int status, const json_t *doc, json_t *shown)
+{
+	call->reply->status = status;
+	registry_etag(doc, call->reply->etag);
+	json_add(&call->reply->body, shown);
+	json_decref(shown);
+}
+
 void call_value(struct call *call, json_t *value)
 {
 	call->reply->status = 200;

@@ -121,6 +121,9 @@ int call_precondition(struct call *call, const json_t *current) MUST_CHECK;
 
 /* The answer is this document, with its ETag. doc is borrowed. */
 void call_doc(struct call *call, int status, const json_t *doc);
+/* The same, but the body is `shown` (stolen): the document with what became of it, which is no part
+ * of the ETag, as what an operator has read must not go stale by it. */
+void call_doc_shown(struct call *call, int status, const json_t *doc, json_t *shown);
 /* The answer is this value without an ETag; stolen. */
 void call_value(struct call *call, json_t *value);
 void call_location(struct call *call, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

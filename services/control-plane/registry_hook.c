@@ -13,7 +13,8 @@
 json_t *registry_hook(const json_t *in, const char *id, const char *tenant, int64_t created_us,
 		      struct error *err)
 {
-	static const char *const names[] = {"direction", "name",   "pipeline",
+	static const char *const names[] = {"id",        "tenant", "created_at",
+					    "direction", "name",   "pipeline",
 					    "priority",  "secret", NULL};
 	json_t *doc = json_object();
 	const char *pipeline, *secret, *direction;
@@ -21,6 +22,8 @@ json_t *registry_hook(const json_t *in, const char *id, const char *tenant, int6
 	json_object_set_new(doc, "id", json_string(id));
 	json_object_set_new(doc, "tenant", json_string(tenant));
 	if (registry_object(in, "a hook", err) || json_only(in, names, err) ||
+	    registry_same_text(in, "id", id, err) ||
+	    registry_same_text(in, "tenant", tenant, err) ||
 	    json_get_text(in, "direction", false, &direction, err))
 		goto fail;
 	if (direction && strcmp(direction, "in") != 0) {

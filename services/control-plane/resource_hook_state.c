@@ -5,7 +5,7 @@
 #include "common/json.h"
 #include "common/pg.h"
 #include "common/webhook.h"
-#include "services/control-plane/change.h"
+#include "services/control-plane/hooks.h"
 #include "services/control-plane/registry_util.h"
 #include "services/control-plane/resources.h"
 
@@ -51,8 +51,29 @@ void hook_status(struct call *call)
 /* --- on and off -------------------------------------------------------------------------------
  */
 
-static void set_enabled(struct call *call, const char *action, const char *sql,
-			const char *queue_sql)
+int hook_switch(struct change *ch, bool on)
+{
+	const char *values[] = {ch->call->ids.id[0], ch->call->ids.id[1]};
+	if (!on)
+		return change_run(
+		    ch,
+		    "UPDATE hook_states SET enabled = false, reason = 'operator',"
+		    " disabled_at = now() WHERE tenant = $1 AND hook = $2 AND enabled",
+		    2, values);
+	return change_run(ch,
+			  "UPDATE hook_states SET enabled = true, reason = '', disabled_at = NULL,"
+			  " failures = 0, failing_since = NULL, resume_at = NULL"
+			  " WHERE tenant = $1 AND hook = $2",
+			  2, values) ||
+	       change_run(
+		   ch,
+		   "UPDATE hook_deliveries d SET attempts = 0, dead = false,"
+		   " due_at = CASE WHEN sending THEN due_at ELSE now() END FROM hook_states s"
+		   " WHERE s.tenant = $1 AND s.hook = $2 AND d.hook = s.hook",
+		   2, values);
+}
+
+static void set_enabled(struct call *call, bool on)
 {
 	const char *tenant = call->ids.id[0], *values[] = {tenant, call->ids.id[1]};
 	struct change ch;
@@ -64,10 +85,8 @@ static void set_enabled(struct call *call, const char *action, const char *sql,
 		call_fail(call, 404, "not_found", "no such outgoing hook");
 		goto out;
 	}
-	if (!change_run(&ch, sql, 2, values) &&
-	    (!queue_sql || !change_run(&ch, queue_sql, 2, values)) &&
-	    !change_find(&ch, enabled_sql, 2, values, &new) &&
-	    !change_commit(&ch, action, tenant, old, new))
+	if (!hook_switch(&ch, on) && !change_find(&ch, enabled_sql, 2, values, &new) &&
+	    !change_commit(&ch, on ? "hook.enable" : "hook.disable", tenant, old, new))
 		call_doc(call, 200, new);
 out:
 	change_end(&ch);
@@ -75,25 +94,14 @@ out:
 	json_decref(new);
 }
 
-/* It goes on where it stopped: first with what is in its queue, dead ones too, then with the log.
- */
 void hook_enable(struct call *call)
 {
-	set_enabled(call, "hook.enable",
-		    "UPDATE hook_states SET enabled = true, reason = '', disabled_at = NULL,"
-		    " failures = 0, failing_since = NULL, resume_at = NULL"
-		    " WHERE tenant = $1 AND hook = $2",
-		    "UPDATE hook_deliveries d SET attempts = 0, dead = false,"
-		    " due_at = CASE WHEN sending THEN due_at ELSE now() END FROM hook_states s"
-		    " WHERE s.tenant = $1 AND s.hook = $2 AND d.hook = s.hook");
+	set_enabled(call, true);
 }
 
 void hook_disable(struct call *call)
 {
-	set_enabled(call, "hook.disable",
-		    "UPDATE hook_states SET enabled = false, reason = 'operator',"
-		    " disabled_at = now() WHERE tenant = $1 AND hook = $2 AND enabled",
-		    NULL);
+	set_enabled(call, false);
 }
 
 /* --- secrets ----------------------------------------------------------------------------------
@@ -128,19 +136,15 @@ static const char rotate_sql[] =
     " 'direction', coalesce(k.doc->>'direction', 'in'), 'previous_secret_until', k.previous_until)";
 
 /* Edges learn of an inbound hook's secrets; the event-store reads those of outgoing ones itself. */
-static int publish(struct change *ch, const PGresult *res, const json_t *shown, const char *secret)
+static int publish(struct change *ch, const PGresult *res, const char *secret)
 {
 	struct error err;
-	char key[REGISTRY_KEY_MAX];
-	if (!strcmp(json_string_value(json_object_get(shown, "direction")), "out"))
-		return 0;
 	json_t *doc = json_parse(pg_text(res, 0, 0), strlen(pg_text(res, 0, 0)), &err);
 	if (!doc)
 		return call_error(ch->call, &err);
-	json_t *entry = registry_catalog_hook(doc, secret, pg_text(res, 0, 1), pg_int(res, 0, 2));
-	registry_key_hook(ch->call->ids.id[1], key);
-	int rc = change_publish(ch, key, entry);
-	json_decref(entry);
+	int rc = hook_is_out(doc) ? 0
+				  : hook_publish(ch, ch->call->ids.id[1], doc, secret,
+						 pg_text(res, 0, 1), pg_int(res, 0, 2));
 	json_decref(doc);
 	return rc;
 }
@@ -168,8 +172,7 @@ void hook_rotate(struct call *call)
 		call_fail(call, 404, "not_found", "no such hook");
 		goto out;
 	}
-	if (publish(&ch, res, shown, secret) ||
-	    change_commit(&ch, "hook.rotate", tenant, NULL, shown))
+	if (publish(&ch, res, secret) || change_commit(&ch, "hook.rotate", tenant, NULL, shown))
 		goto out;
 	if (!call->validate_only)
 		json_object_set_new(shown, "secret", json_string(secret));

@@ -7,7 +7,7 @@
 #include "common/pg.h"
 #include "common/webhook.h"
 #include "services/control-plane/auth.h"
-#include "services/control-plane/change.h"
+#include "services/control-plane/hooks.h"
 #include "services/control-plane/resources.h"
 
 #define FIND "SELECT doc FROM control.hooks WHERE tenant = $1 AND id = $2"
@@ -15,9 +15,7 @@
 void hooks_list(struct call *call)
 {
 	call_list(call, "hooks",
-		  "SELECT k.id, CASE WHEN s.hook IS NULL THEN k.doc ELSE (k.doc::jsonb ||"
-		  " jsonb_build_object('enabled', s.enabled, 'reason', s.reason, 'delivered',"
-		  " s.delivered, 'failures', s.failures))::json END FROM control.hooks k"
+		  "SELECT k.id, " HOOK_SHOWN " FROM control.hooks k"
 		  " LEFT JOIN hook_states s ON s.hook = k.id WHERE k.tenant = $1"
 		  " AND ($2::text IS NULL OR k.id > $2) ORDER BY k.id LIMIT $3::bigint",
 		  "SELECT 1 FROM control.tenants WHERE id = $1");
@@ -25,7 +23,22 @@ void hooks_list(struct call *call)
 
 void hook_get(struct call *call)
 {
-	call_get(call, FIND, "hook");
+	struct error err;
+	const char *values[] = {call->ids.id[0], call->ids.id[1]};
+	PGresult *res = call_rows(call,
+				  "SELECT k.doc, " HOOK_SHOWN " FROM control.hooks k"
+				  " LEFT JOIN hook_states s ON s.hook = k.id"
+				  " WHERE k.tenant = $1 AND k.id = $2",
+				  2, values);
+	if (res && PQntuples(res)) {
+		json_t *doc = json_parse(pg_text(res, 0, 0), strlen(pg_text(res, 0, 0)), &err);
+		json_t *shown = json_parse(pg_text(res, 0, 1), strlen(pg_text(res, 0, 1)), &err);
+		call_doc_shown(call, 200, doc, shown);
+		json_decref(doc);
+	} else if (res) {
+		call_fail(call, 404, "not_found", "no such hook");
+	}
+	PQclear(res);
 }
 
 static int tenant_exists(struct change *ch, const char *tenant)
@@ -40,10 +53,16 @@ static int tenant_exists(struct change *ch, const char *tenant)
 	return 0;
 }
 
-static bool is_out(const json_t *doc)
+bool hook_is_out(const json_t *doc)
 {
 	const char *direction = json_string_value(json_object_get(doc, "direction"));
 	return direction && !strcmp(direction, "out");
+}
+
+void hook_regexes(const json_t *doc, struct strbuf *channels, struct strbuf *types)
+{
+	registry_pattern_regex(json_object_get(doc, "channels"), channels);
+	registry_pattern_regex(json_object_get(doc, "types"), types);
 }
 
 /* From the log's end on: what comes from now on is the hook's. */
@@ -51,8 +70,7 @@ static int insert_state(struct change *ch, const char *tenant, const char *id, c
 {
 	struct strbuf channels = {0}, types = {0};
 	struct pg_int8 concurrent = pg_int8(json_integer_value(json_object_get(doc, "concurrent")));
-	registry_pattern_regex(json_object_get(doc, "channels"), &channels);
-	registry_pattern_regex(json_object_get(doc, "types"), &types);
+	hook_regexes(doc, &channels, &types);
 	int rc = change_run(
 	    ch,
 	    "INSERT INTO hook_states (hook, tenant, channels, types, concurrent, epoch,"
@@ -67,10 +85,11 @@ static int insert_state(struct change *ch, const char *tenant, const char *id, c
 	return rc;
 }
 
-static int publish(struct change *ch, const char *id, const json_t *doc, const char *secret)
+int hook_publish(struct change *ch, const char *id, const json_t *doc, const char *secret,
+		 const char *previous, int64_t previous_until_ms)
 {
 	char key[REGISTRY_KEY_MAX];
-	json_t *entry = registry_catalog_hook(doc, secret, NULL, 0);
+	json_t *entry = registry_catalog_hook(doc, secret, previous, previous_until_ms);
 	registry_key_hook(id, key);
 	int rc = change_publish(ch, key, entry);
 	json_decref(entry);
@@ -88,22 +107,22 @@ static int insert(struct change *ch, const char *tenant, const json_t *doc, cons
 	if (rc)
 		return rc;
 	/* Edges know nothing of outgoing ones. */
-	return is_out(doc) ? insert_state(ch, tenant, id, doc) : publish(ch, id, doc, secret);
+	return hook_is_out(doc) ? insert_state(ch, tenant, id, doc)
+				: hook_publish(ch, id, doc, secret, NULL, 0);
 }
 
 /* The only time that the secret leaves, and not for a rehearsal. */
 static void answer(struct call *call, const json_t *doc, const char *secret)
 {
-	call_doc(call, call->validate_only ? 200 : 201, doc);
-	if (call->validate_only)
+	if (call->validate_only) {
+		call_doc(call, 200, doc);
 		return;
+	}
 	call_location(call, "/v1/tenants/%s/hooks/%s", call->ids.id[0],
 		      json_string_value(json_object_get(doc, "id")));
 	json_t *shown = json_copy((json_t *)doc);
 	json_object_set_new(shown, "secret", json_string(secret));
-	strbuf_reset(&call->reply->body);
-	json_add(&call->reply->body, shown);
-	json_decref(shown);
+	call_doc_shown(call, 201, doc, shown);
 }
 
 void hooks_post(struct call *call)
@@ -117,7 +136,7 @@ void hooks_post(struct call *call)
 		return;
 	auth_secret_new(&fresh);
 	explicit_bzero(&fresh.secret, sizeof(fresh.secret));
-	json_t *doc = is_out(call->body)
+	json_t *doc = hook_is_out(call->body)
 			  ? registry_hook_out(call->body, fresh.id, tenant, call->now_us, &err)
 			  : registry_hook(call->body, fresh.id, tenant, call->now_us, &err);
 	if (!doc) {

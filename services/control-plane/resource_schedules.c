@@ -27,15 +27,11 @@ void schedules_list(struct call *call)
 		  "SELECT 1 FROM control.tenants WHERE id = $1");
 }
 
-/* The document's ETag, and the status in the body. */
 static void answer(struct call *call, int status, const json_t *doc, json_t *state)
 {
-	call_doc(call, status, doc);
 	json_t *shown = json_copy((json_t *)doc);
 	json_object_set(shown, "status", state);
-	strbuf_reset(&call->reply->body);
-	json_add(&call->reply->body, shown);
-	json_decref(shown);
+	call_doc_shown(call, status, doc, shown);
 }
 
 static json_t *parse(const PGresult *res, int col)

@@ -25,6 +25,8 @@ void key_delete(struct call *call);
 void hooks_list(struct call *call);
 void hooks_post(struct call *call);
 void hook_get(struct call *call);
+void hook_put(struct call *call);
+void hook_patch(struct call *call);
 void hook_delete(struct call *call);
 void hook_status(struct call *call);
 void hook_enable(struct call *call);

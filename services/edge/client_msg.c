@@ -287,7 +287,8 @@ int client_msg_reserved(const struct client_msg *msg, struct client_error *why)
 	if (msg->op != OP_PUBLISH)
 		return 0;
 	if (name_reserved_channel(msg->channel))
-		return client_refuse(why, "forbidden", "only the plane writes to a task's channel");
+		return client_refuse(why, "forbidden",
+				     "only the plane writes to channels task.… and hook.…");
 	if (name_reserved_type(msg->type))
 		return client_refuse(why, "forbidden",
 				     "types that begin with task. are the plane's own");

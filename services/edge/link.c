@@ -629,7 +629,7 @@ void link_subscribe(struct topic *t, struct conn *conn, unsigned slot, const str
 	struct link *link = link_new(t, conn, slot);
 
 	link->id = xstrdup(msg->id);
-	if (name_reserved_channel(t->channel))
+	if (name_task_channel(t->channel))
 		link->catchup = xcalloc(1, sizeof(*link->catchup));
 	link->has_after = msg->has_after;
 	link->after = msg->offset;

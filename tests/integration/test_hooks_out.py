@@ -4,9 +4,9 @@ import collections
 import pytest
 
 import audit
-from client import Client
+from client import Client, Refused
 from receiver import Receiver, control, make, state
-from stack import wait_for
+from stack import http, wait_for
 
 
 @pytest.fixture
@@ -83,6 +83,33 @@ async def test_gives_up_and_goes_on(stack, tenant, receiver):
     assert control(stack, "POST", f"/tenants/{tenant.id}/hooks/{hook}:enable")[2]["enabled"]
     wait_for("all of it", lambda: state(stack, tenant, hook)["delivered"] == 5)
     assert {r["id"] for r in receiver.of()} == {a["event_id"] for a in acked + more}
+
+
+async def test_moves_to_another_address(stack, tenant, receiver, penstock):
+    """Given up at the old one: what waits goes to the new one, with the secret that it had, and what comes is chosen
+    by the new patterns. Its own channel is nobody's to write to."""
+    receiver.answer = lambda r: (410 if r["path"] == "/old" else 204, {})
+    hook = make(stack, tenant, receiver, "/old", channels=["room.1"])
+    acked = await publish(stack, tenant, 1)
+    wait_for("its end", lambda: not state(stack, tenant, hook)["enabled"])
+    doc = penstock("-o", "json", "hook", "set", tenant.id, hook, "--url", receiver.url + "/new", "--channels", "room.2")
+    assert (doc["enabled"], doc["failures"], doc["channels"], doc["url"]) == (False, 0, ["room.2"], receiver.url + "/new")
+    stale = control(stack, "PATCH", f"/tenants/{tenant.id}/hooks/{hook}", {"enabled": True})
+    assert stale[0] == 428, stale
+    etag = control(stack, "GET", f"/tenants/{tenant.id}/hooks/{hook}")[1]["ETag"]
+    status, _, doc = http("PATCH", f"{stack.control_url}/v1/tenants/{tenant.id}/hooks/{hook}", {"enabled": True},
+                          stack.admin_key, headers={"If-Match": etag})
+    assert status == 200 and doc["enabled"] and doc["reason"] == "", doc
+    await publish(stack, tenant, 1)
+    acked += await publish(stack, tenant, 1, "room.2")
+    wait_for("all of it", lambda: len(receiver.of("/new")) >= 2)
+    assert {r["id"] for r in receiver.of("/new")} == {a["event_id"] for a in acked}
+    assert all(r["signed"] == [0] for r in receiver.of("/new"))
+    async with Client(stack.edge_url, tenant.key) as c:
+        with pytest.raises(Refused) as refused:
+            await c.publish("hook." + hook, {"hook": hook})
+        assert refused.value.frame["code"] == "forbidden"
+    assert tenant.http("POST", "/v1/events", {"channel": "hook." + hook, "type": "chat.message", "data": {}})[0] == 403
 
 
 async def test_gives_up_what_fails_for_long(stack, tenant, receiver):

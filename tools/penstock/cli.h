@@ -155,7 +155,7 @@ cli_fn cmd_usage;
 cli_fn cmd_replay_put, cmd_replay_list, cmd_replay_show, cmd_replay_pause, cmd_replay_resume,
     cmd_replay_cancel;
 cli_fn cmd_hook_list, cmd_hook_create, cmd_hook_deliver, cmd_hook_status, cmd_hook_enable,
-    cmd_hook_disable, cmd_hook_rotate, cmd_hook_delete;
+    cmd_hook_disable, cmd_hook_rotate, cmd_hook_delete, cmd_hook_set;
 cli_fn cmd_schedule_list, cmd_schedule_get, cmd_schedule_put, cmd_schedule_pause,
     cmd_schedule_resume, cmd_schedule_delete;
 

@@ -84,6 +84,33 @@ int cmd_hook_deliver(struct cli *cli, int argc, char **argv)
 	return rc == CLI_OK ? cli_show(cli, &a) : rc;
 }
 
+/* Only what is said changes. */
+int cmd_hook_set(struct cli *cli, int argc, char **argv)
+{
+	struct cli_option o[] = {{"--url", false, NULL},
+				 {"--channels", false, NULL},
+				 {"--types", false, NULL},
+				 {"--name", false, NULL},
+				 {"--pipeline", false, NULL}};
+	struct error err = {0};
+	struct strbuf path = {0};
+	if (cli_options(&argc, argv, o, 5, &err) != 0 || argc != 2)
+		return cli_usage(&err);
+	json_t *body = json_object();
+	for (size_t i = 0; i < sizeof(o) / sizeof(*o); i++) {
+		bool list = i == 1 || i == 2;
+		if (o[i].value)
+			json_object_set_new(body, o[i].name + 2,
+					    list && *o[i].value ? patterns(o[i].value)
+					    : list              ? json_null() /* all */
+								: json_string(o[i].value));
+	}
+	hooks_of(&path, argv[0], argv[1]);
+	int rc = cli_change(cli, "PATCH", path.data, body, false);
+	strbuf_done(&path);
+	return rc;
+}
+
 static int ask(struct cli *cli, char **argv, const char *method, const char *tail,
 	       const json_t *body)
 {

@@ -38,6 +38,10 @@ const struct cli_command cli_commands[] = {
      "makes an outgoing hook for the channels' durable events; shows its secret once", 3, 3,
      cmd_hook_deliver},
     {"hook", "list", "TENANT", "its hooks, without their secrets", 1, 1, cmd_hook_list},
+    {"hook", "set",
+     "TENANT HOOK [--url URL] [--channels PATTERNS] [--types PATTERNS] [--name TEXT] [--pipeline "
+     "P]",
+     "changes what is said of it; what waits goes to the new address", 2, 2, cmd_hook_set},
     {"hook", "status", "TENANT HOOK", "how far it is and what last became of it", 2, 2,
      cmd_hook_status},
     {"hook", "enable", "TENANT HOOK", "lets an outgoing hook go on where it stopped", 2, 2,

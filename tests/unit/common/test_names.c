@@ -72,6 +72,11 @@ END_TEST
 START_TEST(reserved_names)
 {
 	ck_assert(name_reserved_channel("task.123"));
+	ck_assert(name_task_channel("task.123"));
+	ck_assert(name_reserved_channel("hook.123"));
+	ck_assert(!name_task_channel("hook.123"));
+	ck_assert(!name_reserved_channel("hook"));
+	ck_assert(!name_reserved_channel("hooks.1"));
 	ck_assert(!name_reserved_channel("task"));
 	ck_assert(!name_reserved_channel("tasks.1"));
 	ck_assert(!name_reserved_channel("room.task.1"));

@@ -794,6 +794,103 @@ START_TEST(test_hooks)
 }
 END_TEST
 
+/* PATCH of what is there now. */
+static int patch(const char *path, const char *body)
+{
+	with.if_match = "*";
+	return ask("PATCH", path, body);
+}
+
+static int64_t switched(const char *id, bool on)
+{
+	char sql[256];
+	snprintf(sql, sizeof(sql),
+		 "SELECT 1 FROM hook_states WHERE hook = '%s' AND enabled = %s AND failures = 0"
+		 " AND resume_at IS NULL",
+		 id, on ? "true" : "false");
+	return count(sql);
+}
+
+START_TEST(test_hook_edits)
+{
+	begin();
+	char id[64], path[128], key[80], sql[256];
+	ASK(201, "POST", "/tenants", "{'id':'he'}");
+	ASK(404, "PATCH", "/tenants/he/hooks/none", "{'name':'x'}");
+	ASK(201, "POST", "/tenants/he/hooks",
+	    "{'direction':'out','url':'https://example.com/a','channels':['room.*']}");
+	snprintf(id, sizeof(id), "%s", word("id"));
+	snprintf(path, sizeof(path), "/tenants/he/hooks/%s", id);
+	ASK(200, "GET", path, NULL);
+	char *read = json_dumps(doc, 0), made[40];
+	snprintf(made, sizeof(made), "%s", word("created_at"));
+	ASK(428, "PUT", path, read);
+	ASK(200, "GET", path, NULL);
+	with.if_match = tag();
+	/* What was read can be written back, and changes nothing. */
+	ck_assert_int_eq(ask("PUT", path, read), 200);
+	ck_assert_str_eq(word("created_at"), made);
+	free(read);
+	ck_assert_int_eq(patch(path, "{'url':'http://10.0.0.1/'}"), 422);
+	ck_assert_int_eq(patch(path, "{'direction':'in'}"), 422);
+	ck_assert_int_eq(patch(path, "{'secret':'whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz'}"), 422);
+	ck_assert_int_eq(patch(path, "{'enabled':'no'}"), 422);
+	ck_assert_int_eq(patch(path, "{'id':'other'}"), 422);
+	with.if_match = "\"0000000000000000\"";
+	ASK(412, "PATCH", path, "{'name':'x'}");
+	/* It was given up. Another address is tried at once; that alone does not enable it. */
+	snprintf(
+	    sql, sizeof(sql),
+	    "UPDATE hook_states SET enabled = false, reason = 'gone', failures = 7, resume_at ="
+	    " now() + interval '1 h' WHERE hook = '%s' RETURNING 1",
+	    id);
+	count(sql);
+	ck_assert_int_eq(patch(path, "{'name':'b'}"), 200);
+	ck_assert_int_eq(json_integer_value(json_object_get(doc, "failures")), 7);
+	ck_assert_int_eq(
+	    patch(path, "{'url':'https://example.com/b','channels':['chat.1'],'types':['a.*'],"
+			"'concurrent':2}"),
+	    200);
+	ck_assert(json_is_false(json_object_get(doc, "enabled")));
+	ck_assert_int_eq(switched(id, false), 1);
+	snprintf(sql, sizeof(sql),
+		 "SELECT 1 FROM hook_states WHERE hook = '%s' AND channels = '^(?:chat[.]1)$'"
+		 " AND types = '^(?:a[.].*)$' AND concurrent = 2",
+		 id);
+	ck_assert_int_eq(count(sql), 1);
+	count("INSERT INTO hook_deliveries (hook, epoch, seq, time, attempts, dead)"
+	      " SELECT hook, 1, 1, now(), 20, true FROM hook_states WHERE tenant = 'he'"
+	      " RETURNING 1");
+	with.if_match = "*";
+	snprintf(sql, sizeof(sql), "%s?validate_only=true", path);
+	ASK(200, "PATCH", sql, "{'enabled':true}");
+	ck_assert(json_is_true(json_object_get(doc, "enabled")));
+	ck_assert_int_eq(switched(id, false), 1);
+	ck_assert_int_eq(patch(path, "{'enabled':true}"), 200);
+	ck_assert_int_eq(switched(id, true), 1);
+	ck_assert_str_eq(word("reason"), "");
+	ck_assert_int_eq(count("SELECT count(*) FROM hook_deliveries WHERE NOT dead"), 1);
+	ck_assert_int_eq(patch(path, "{'enabled':false}"), 200);
+	ck_assert_str_eq(word("reason"), "operator");
+	ASK(200, "GET", "/audit?page_size=1", NULL);
+	ck_assert_ptr_nonnull(strstr(strbuf_str(&reply.body), "hook.update"));
+	ck_assert_ptr_nonnull(strstr(strbuf_str(&reply.body), "\"enabled\":false"));
+	/* An inbound one: edges learn of it, with the secret that it has. */
+	ASK(201, "POST", "/tenants/he/hooks", "{'pipeline':'p'}");
+	snprintf(key, sizeof(key), "hook.%s", word("id"));
+	snprintf(path, sizeof(path), "/tenants/he/hooks/%s", word("id"));
+	snprintf(sql, sizeof(sql),
+		 "{'id':'%s','tenant':'he','pipeline':'q','priority':3,'secret':'%s'}", word("id"),
+		 word("secret"));
+	ck_assert_int_eq(patch(path, "{'enabled':true}"), 422);
+	with.if_match = "*";
+	ASK(200, "PUT", path, "{'pipeline':'q','priority':3}");
+	ck_assert_str_eq(published(key), sql);
+	ck_assert_str_eq(outbox(key), sql);
+	end();
+}
+END_TEST
+
 START_TEST(test_schedules)
 {
 	static const char good[] = "{'cron':'0 9 * * mon-fri','pipeline':'p'}";
@@ -845,7 +942,8 @@ START_TEST(test_schedules)
 }
 END_TEST
 
-RUN_DATABASE_TESTS("api", test_schedules, test_hooks, test_usage, test_tenant, test_tenant_delete,
-		   test_limits, test_key, test_signing_key, test_versions_of_a_type,
-		   test_models_and_pipelines, test_validate_only, test_operators, test_pages,
-		   test_audit, test_requests, test_database_away, test_large_documents, test_edges)
+RUN_DATABASE_TESTS("api", test_schedules, test_hooks, test_hook_edits, test_usage, test_tenant,
+		   test_tenant_delete, test_limits, test_key, test_signing_key,
+		   test_versions_of_a_type, test_models_and_pipelines, test_validate_only,
+		   test_operators, test_pages, test_audit, test_requests, test_database_away,
+		   test_large_documents, test_edges)
