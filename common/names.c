@@ -176,6 +176,14 @@ struct subject subject_lease(unsigned part)
 	return with_part("pen.lease.events.", part);
 }
 
+struct subject subject_errand(const char *errand, const char *edge)
+{
+	struct subject s;
+
+	snprintf(s.text, sizeof(s.text), "pen.ctl.%s.%s", errand, edge);
+	return s;
+}
+
 bool subject_parse(const char *subject, unsigned *part, char *tenant, char *channel)
 {
 	const char *p, *dot;

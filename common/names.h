@@ -55,8 +55,10 @@ struct subject subject_end(unsigned part);
 struct subject subject_lease(unsigned part);
 /* To all workers: stop this task now (its log already says so). */
 #define SUBJECT_CANCEL "pen.ctl.cancel"
-/* To all edges: end this session; the one that has it answers. */
-#define SUBJECT_DISCONNECT "pen.ctl.disconnect"
+/* pen.ctl.<errand>.<edge>: what the operators ask of one edge */
+struct subject subject_errand(const char *errand, const char *edge);
+#define ERRAND_DISCONNECT "disconnect" /* end this session */
+#define ERRAND_SESSIONS   "sessions"   /* who is there? */
 /* Workers ask for capacity of the models; the grantor says that it is there. */
 #define SUBJECT_LEASE_MODELS "pen.lease.models"
 #define SUBJECT_LEASE_BEAT   "pen.lease.beat"

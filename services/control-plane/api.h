@@ -139,6 +139,10 @@ void call_list(struct call *call, const char *list, const char *sql, const char 
 /* page_size, and what the page_token says was the last item of the page before ("": the first). */
 int call_page(struct call *call, const char *list, int64_t *size,
 	      char last[ROUTE_ID_MAX + 1]) MUST_CHECK;
+/* A page of what is in memory, by its names, which are ids: {items, next_page_token}. New
+ * reference.
+ */
+json_t *call_page_of(json_t *all, const char *list, int64_t size, const char *last);
 /* Answers a page of rows as call_list() has them, one more than `size` if there is a next page. */
 void call_rows_page(struct call *call, const char *list, const PGresult *res, int64_t size);
 /* The rows of a statement outside of any transaction; NULL: the reply says why. */

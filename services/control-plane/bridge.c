@@ -6,6 +6,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/json.h"
+#include "common/names.h"
+
 /* The loop turns: a call that only reads or writes memory there takes no longer than a turn. */
 #define TURN_MS 5000
 
@@ -42,6 +45,9 @@ struct item {
 	struct call *call;
 	char *key, *document;
 	bool acknowledged;
+	/* Of a question to many: what this one said. */
+	struct strbuf said;
+	enum bus_result result;
 };
 
 static void let_go(struct call *call)
@@ -51,6 +57,7 @@ static void let_go(struct call *call)
 	for (size_t i = 0; i < call->n; i++) {
 		free(call->items[i].key);
 		free(call->items[i].document);
+		strbuf_done(&call->items[i].said);
 	}
 	free(call->items);
 	json_decref(call->members);
@@ -228,6 +235,75 @@ json_t *bridge_members(struct bridge *b, const char *service)
 	}
 	let_go(call);
 	return list ? sorted(list) : NULL;
+}
+
+/* --- a question to all of a service ------------------------------------------------------- */
+
+static void on_one_answer(void *arg, enum bus_result result, const struct bus_msg *msg)
+{
+	struct item *item = arg;
+	item->result = result;
+	if (result == BUS_OK)
+		strbuf_add(&item->said, msg->data, msg->len);
+	if (--item->call->waiting == 0)
+		finish(item->call);
+}
+
+static void add_item(void *arg, const struct member *member)
+{
+	struct call *call = arg;
+	call->items[call->n++] = (struct item){.call = call, .key = xstrdup(member->id)};
+}
+
+static void start_errand(struct call *call)
+{
+	struct members *members = call->bridge->members;
+	if (members && members_known(members)) {
+		call->result = BUS_OK;
+		call->items = xcalloc(members_count(members, "edge") + 1, sizeof(*call->items));
+		members_each(members, "edge", add_item, call);
+	} else {
+		call->result = BUS_UNAVAILABLE;
+	}
+	call->waiting = call->n;
+	if (!call->n) {
+		finish(call);
+		return;
+	}
+	for (size_t i = 0; i < call->n; i++) {
+		const struct subject s = subject_errand(call->name, call->items[i].key);
+		bus_request(call->bridge->bus, s.text, call->data, call->len, call->timeout_ms,
+			    on_one_answer, &call->items[i]);
+	}
+}
+
+json_t *bridge_errand(struct bridge *b, const char *errand, const void *data, size_t len,
+		      int timeout_ms, json_t **silent)
+{
+	struct call *call = call_new(b, start_errand);
+	call->name = xstrdup(errand);
+	call->data = xmemdup(data, len);
+	call->len = len;
+	call->timeout_ms = timeout_ms;
+	json_t *answers = NULL;
+	*silent = NULL;
+	if (run(call, timeout_ms + TURN_MS) && call->result == BUS_OK) {
+		answers = json_array();
+		*silent = json_array();
+		for (size_t i = 0; i < call->n; i++) {
+			struct item *item = &call->items[i];
+			json_t *said = item->result == BUS_OK
+					   ? json_parse(item->said.data, item->said.len, NULL)
+					   : NULL;
+			if (json_is_object(said))
+				json_array_append(answers, said);
+			else
+				json_array_append_new(*silent, json_string(item->key));
+			json_decref(said);
+		}
+	}
+	let_go(call);
+	return answers;
 }
 
 /* --- the bucket -------------------------------------------------------------------------- */

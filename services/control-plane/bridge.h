@@ -29,6 +29,12 @@ enum bus_result bridge_request(struct bridge *b, const char *subject, const void
  * yet. */
 json_t *bridge_members(struct bridge *b, const char *service);
 
+/* A question to every live edge (names.h: subject_errand()): the documents of those that answered,
+ * and the ids of those that did not, in time or at all. Both new references; NULL: nobody knows yet
+ * who lives. Returns when all have answered. */
+json_t *bridge_errand(struct bridge *b, const char *errand, const void *data, size_t len,
+		      int timeout_ms, json_t **silent);
+
 struct bridge_entry {
 	const char *key, *document; /* document NULL: delete */
 };

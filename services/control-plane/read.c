@@ -90,6 +90,31 @@ int call_page(struct call *call, const char *list, int64_t *size, char last[ROUT
 	return 0;
 }
 
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+json_t *call_page_of(json_t *all, const char *list, int64_t size, const char *last)
+{
+	size_t n = 0, at = 0, count = json_object_size(all);
+	const char **ids = xcalloc(count + 1, sizeof(*ids)), *id;
+	json_t *items = json_array(), *next = json_null(), *value;
+	json_object_foreach(all, id, value) ids[n++] = id;
+	qsort(ids, n, sizeof(*ids), by_text);
+	while (at < n && *last && strcmp(ids[at], last) <= 0)
+		at++;
+	for (size_t i = at; i < n && i < at + (size_t)size; i++)
+		json_array_append(items, json_object_get(all, ids[i]));
+	if (n > at + (size_t)size) {
+		char token[PAGE_TOKEN_MAX];
+		page_token_make(list, ids[at + (size_t)size - 1], token);
+		next = json_string(token);
+	}
+	free(ids);
+	return json_pack("{soso}", "items", items, "next_page_token", next);
+}
+
 void call_list(struct call *call, const char *list, const char *sql, const char *parent)
 {
 	const char *values[ROUTE_IDS + 2];

@@ -62,31 +62,6 @@ static json_t *all_edges(json_t *live, const PGresult *res)
 	return all;
 }
 
-static int by_id(const void *a, const void *b)
-{
-	return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static void answer_page(struct call *call, json_t *all, int64_t size, const char *last)
-{
-	size_t n = 0, at = 0, count = json_object_size(all);
-	const char **ids = xcalloc(count + 1, sizeof(*ids)), *id;
-	json_t *items = json_array(), *next = json_null(), *value;
-	json_object_foreach(all, id, value) ids[n++] = id;
-	qsort(ids, n, sizeof(*ids), by_id);
-	while (at < n && *last && strcmp(ids[at], last) <= 0)
-		at++;
-	for (size_t i = at; i < n && i < at + (size_t)size; i++)
-		json_array_append(items, json_object_get(all, ids[i]));
-	if (n > at + (size_t)size) {
-		char token[PAGE_TOKEN_MAX];
-		page_token_make("edges", ids[at + (size_t)size - 1], token);
-		next = json_string(token);
-	}
-	call_value(call, json_pack("{soso}", "items", items, "next_page_token", next));
-	free(ids);
-}
-
 void edges_list(struct call *call)
 {
 	char last[ROUTE_ID_MAX + 1];
@@ -101,7 +76,7 @@ void edges_list(struct call *call)
 	PGresult *res = call_rows(call, "SELECT id, doc FROM control.edges", 0, NULL);
 	if (res) {
 		json_t *all = all_edges(live, res);
-		answer_page(call, all, size, last);
+		call_value(call, call_page_of(all, "edges", size, last));
 		json_decref(all);
 		PQclear(res);
 	}

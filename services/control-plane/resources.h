@@ -93,6 +93,7 @@ void replay_pause(struct call *call);
 void replay_resume(struct call *call);
 void replay_cancel(struct call *call);
 
+void sessions_list(struct call *call);
 void session_disconnect(struct call *call);
 
 void members_list(struct call *call);

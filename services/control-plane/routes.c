@@ -3,6 +3,7 @@
 
 static const char *const query_events[] = {"tenant",    "channel",    "after", "limit",
 					   "page_size", "page_token", NULL};
+static const char *const query_sessions[] = {"tenant", "page_size", "page_token", NULL};
 static const char *const query_tenant[] = {"tenant", NULL};
 static const char *const query_task[] = {"tenant", "validate_only", NULL};
 static const char *const query_tasks[] = {"tenant",    "pipeline",   "state",
@@ -103,6 +104,7 @@ const struct api_route api_routes[] = {
     {"/v1/edges/{}:drain", {NONE, EDIT(edge_drain), NONE, NONE, NONE}},
     {"/v1/edges/{}:undrain", {NONE, EDIT(edge_undrain), NONE, NONE, NONE}},
     {"/v1/edges/{}", {READ(edge_get), NONE, NONE, NONE, NONE}},
+    {"/v1/sessions", {{sessions_list, ROLE_VIEWER, query_sessions}, NONE, NONE, NONE, NONE}},
     {"/v1/sessions/{}:disconnect", {NONE, EDIT(session_disconnect), NONE, NONE, NONE}},
     {"/v1/workers", {READ(workers_list), NONE, NONE, NONE, NONE}},
     {NULL, {NONE, NONE, NONE, NONE, NONE}},

@@ -1,5 +1,5 @@
-/* The operators end a session: pen.ctl.disconnect {session, resume} asks all edges, and the one
- * that has its sockets closes them and answers {tenant, edge, sockets}; the others are silent.
+/* The operators end a session: pen.ctl.disconnect.<edge> {session, resume}. An edge closes the
+ * sockets that it has of it and answers {tenant, edge, sockets}, with no sockets if it has none.
  *
  * Close 4004, on which clients stop; with `resume` 4201: they come back at once and go on. Threads:
  * the hub's. */

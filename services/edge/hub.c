@@ -11,6 +11,7 @@
 #include "services/edge/hub_int.h"
 #include "services/edge/principal.h"
 #include "services/edge/resume.h"
+#include "services/edge/roll_call.h"
 #include "services/edge/shard.h"
 #include "services/edge/usage_bus.h"
 
@@ -280,7 +281,7 @@ int hub_start(struct hub *hub, struct error *err)
 				     shard_describe(hub), on_members, hub, err);
 	if (!hub->members)
 		return -1;
-	if (usage_start(hub, err) || disconnect_start(hub, err))
+	if (usage_start(hub, err) || disconnect_start(hub, err) || roll_call_start(hub, err))
 		return -1;
 	members_count_into(hub->members, edge->metrics);
 	members_describe(hub->members, shard_describe, hub);
@@ -306,6 +307,7 @@ void hub_hang_up(struct hub *hub)
 		return;
 	usage_stop(hub);
 	disconnect_stop(hub);
+	roll_call_stop(hub);
 	members_stop(hub->members);
 	hub->members = NULL;
 	hub_update_ready(hub);

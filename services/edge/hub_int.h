@@ -84,7 +84,7 @@ struct hub {
 	struct gcra connects, resumes; /* of sockets that come in */
 	struct rng rng;
 
-	struct bus_sub *disconnect_sub;
+	struct bus_sub *disconnect_sub, *roll_sub;
 	struct timer usage_timer; /* usage_bus.c */
 	struct bus_sub *usage_sub;
 	int64_t usage_all_us; /* when the others were last told everything */

@@ -1,4 +1,4 @@
-/* session disconnect. */
+/* session list and session disconnect. */
 #include <string.h>
 
 #include "tools/penstock/cli.h"
@@ -30,4 +30,26 @@ int cmd_session_disconnect(struct cli *cli, int argc, char **argv)
 	strbuf_done(&path);
 	strbuf_done(&header);
 	return rc == CLI_OK ? cli_show(cli, &a) : rc;
+}
+
+int cmd_session_list(struct cli *cli, int argc, char **argv)
+{
+	static const struct cli_column columns[] = {
+	    {"SESSION", "session"}, {"TENANT", "tenant"},   {"PRINCIPAL", "principal"},
+	    {"EDGES", "edges"},     {"SOCKETS", "sockets"}, {"SUBSCRIPTIONS", "subscriptions"}};
+	struct cli_option o[] = {{"--tenant", false, NULL}};
+	struct strbuf path = {0};
+	struct error err = {0};
+	int rc;
+
+	if (cli_options(&argc, argv, o, 1, &err) != 0 || argc != 0)
+		return cli_usage(&err);
+	strbuf_adds(&path, "/sessions");
+	if (o[0].value) {
+		strbuf_adds(&path, "?tenant=");
+		cli_segment(&path, o[0].value);
+	}
+	rc = cli_show_list(cli, path.data, columns, sizeof(columns) / sizeof(*columns));
+	strbuf_done(&path);
+	return rc;
 }

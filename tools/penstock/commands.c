@@ -119,6 +119,7 @@ const struct cli_command cli_commands[] = {
     {"edge", "get", "EDGE", "one edge", 1, 1, cmd_edge_get},
     {"edge", "drain", "EDGE --reason TEXT [--tenant T] [--deadline MS] [--spread MS]",
      "sends its clients elsewhere, or one tenant's, and takes no more", 1, 1, cmd_edge_drain},
+    {"session", "list", "[--tenant T]", "who is connected, where", 0, 0, cmd_session_list},
     {"session", "disconnect", "SESSION --reason TEXT [--resume]",
      "closes its sockets; with --resume the client comes back and goes on", 1, 1,
      cmd_session_disconnect},
