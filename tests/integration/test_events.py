@@ -1,11 +1,16 @@
 """Events between clients: classes, order, replay, and the limits of a tenant."""
 import asyncio
+import json
+import re
+import time
 
 import pytest
 
 import audit
+import rawws
 from client import Client, Refused
 from conftest import Tenant
+from stack import http, wait_for
 
 
 async def test_durable_events_reach_everybody_in_order(stack, tenant):
@@ -138,3 +143,42 @@ async def test_shadow_limits_refuse_nobody(stack):
     async with Client(stack.edge_url, t.key) as c:
         for i in range(10):
             await c.publish("room.1", {"n": i})
+
+
+async def test_many_sockets_of_a_channel(stack, tenant):
+    """More than 256 sockets of each reactor (docs/decisions/0033): behind a write to all of them frames gather for 5 ms.
+    Each event comes to each socket, once and in order, and a socket is not written to more often than that."""
+    def counted():
+        text = http("GET", stack.url("admin-edge-1") + "/metrics")[2]
+        return [int(re.search(rf"^penstock_edge_{name}_total (\d+)", text, re.M).group(1))
+                for name in ("writes", "frames_sent", "sent_bytes")]
+
+    events, pause_ms, much = 120, 5, 4096
+    listening = next(line for line in (stack.dir / "log/edge-1.log").open() if '"listening"' in line)
+    sockets = [rawws.Raw(stack, tenant.key) for _ in range(260 * json.loads(listening)["reactors"])]
+    try:
+        for s in sockets:
+            s.send(1, b'{"op":"subscribe","id":"s","channel":"room.1"}')
+        assert all(json.loads(s.read()[1])["op"] == "subscribed" for s in sockets)
+        before, start = counted(), time.monotonic()
+        async with Client(stack.url("edge-2"), tenant.key) as pub:
+            for i in range(events):
+                await pub.send(op="publish", id=f"p{i}", channel="room.1", type="chat.message", data={"n": i})
+                await asyncio.sleep(0.001)
+            await pub.wait(lambda f: f.get("id") == f"p{events - 1}")
+        wait_for("all of it on its way", lambda: counted()[1] - before[1] >= events * len(sockets), 20)
+        elapsed_ms = (time.monotonic() - start) * 1000
+        writes, _, size = (new - old for new, old in zip(counted(), before))
+        for s in sockets:
+            got = []
+            while len(got) < events:
+                frame = json.loads(s.read()[1])
+                if frame["op"] == "event":  # and not a new resume token
+                    got.append(frame)
+            assert [f["data"]["n"] for f in got] == list(range(events))
+            assert [f["prev"] for f in got] == [0] + [f["offset"] for f in got[:-1]]
+        # The first of a burst goes at once, and so does what is much for one socket.
+        assert writes / len(sockets) <= elapsed_ms / pause_ms + size / len(sockets) / much + 2, (writes, elapsed_ms, size)
+    finally:
+        for s in sockets:
+            s.close()
