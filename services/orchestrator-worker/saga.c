@@ -194,6 +194,23 @@ static void halt_stages(struct saga *s)
 	}
 }
 
+/* The other side says "later" without an end: a deadline that nobody has set. */
+static bool put_off_too_long(struct saga_stage *stage, int64_t now)
+{
+	struct strbuf message = {0};
+	bool often = stage->throttled >= SAGA_THROTTLED_MAX;
+	if (!often && now - stage->throttled_since < SAGA_THROTTLED_MS)
+		return false;
+	if (often)
+		strbuf_addf(&message, "put off %u times: %s", stage->throttled, stage->message);
+	else
+		strbuf_addf(&message, "put off for a day: %s", stage->message);
+	set_text(&stage->reason, "throttled");
+	set_text(&stage->message, message.data);
+	strbuf_done(&message);
+	return true;
+}
+
 /* The reason and the message are in the stage. */
 static void fail_stage(struct saga *s, size_t i, enum saga_class class, int64_t floor_ms,
 		       int64_t now)
@@ -201,11 +218,12 @@ static void fail_stage(struct saga *s, size_t i, enum saga_class class, int64_t 
 	struct saga_stage *stage = &s->stages[i];
 	const struct retry_policy *policy = &s->spec->stages[i].retry;
 	stage->put_off = class == OUTCOME_THROTTLED;
-	if (stage->put_off)
-		stage->throttled++;
-	else
+	if (!stage->put_off)
 		stage->failed++;
-	stage->final = class == OUTCOME_FINAL || stage->failed >= (unsigned)policy->max_attempts;
+	else if (stage->throttled++ == 0 || stage->throttled_since == 0)
+		stage->throttled_since = now;
+	stage->final = class == OUTCOME_FINAL || stage->failed >= (unsigned)policy->max_attempts ||
+		       (stage->put_off && put_off_too_long(stage, now));
 	stage_move(stage, STAGE_FAILING);
 	enqueue(s, TASK_STAGE_FAILED, i);
 	if (!stage->final) {

@@ -54,6 +54,9 @@
 
 #define SAGA_PARK_MS  2000 /* a task that has nothing to do for so long gives its place back */
 #define SAGA_LOST_MAX 8    /* attempts of one stage that may vanish with their workers */
+/* So often, or for so long since the first time, the other side may put a stage off. */
+#define SAGA_THROTTLED_MAX 200
+#define SAGA_THROTTLED_MS  (24 * 3600 * INT64_C(1000))
 
 enum saga_state {
 	SAGA_LOADING,
@@ -141,15 +144,16 @@ struct saga_outcome {
 
 struct saga_stage {
 	enum saga_stage_state state;
-	unsigned attempt;   /* of its newest start, 0: none */
-	unsigned failed;    /* attempts that ended in task.stage.failed, less … */
-	unsigned throttled; /* … those that the other side put off */
-	unsigned earlier;   /* attempts that count neither as failed nor as lost */
-	bool open;          /* folded: started, and no end of it in the log */
-	bool asked;         /* its input is being made */
-	bool unwanted;      /* its condition says no */
-	int64_t since;      /* kind wait: its first start, of whatever worker; 0: none */
-	char *input;        /* NULL: not yet */
+	unsigned attempt;        /* of its newest start, 0: none */
+	unsigned failed;         /* attempts that ended in task.stage.failed, less … */
+	unsigned throttled;      /* … those that the other side put off */
+	int64_t throttled_since; /* the first of these, 0: none */
+	unsigned earlier;        /* attempts that count neither as failed nor as lost */
+	bool open;               /* folded: started, and no end of it in the log */
+	bool asked;              /* its input is being made */
+	bool unwanted;           /* its condition says no */
+	int64_t since;           /* kind wait: its first start, of whatever worker; 0: none */
+	char *input;             /* NULL: not yet */
 	size_t input_len;
 	char *output;
 	size_t output_len;

@@ -81,6 +81,8 @@ static void take_failed(struct saga_stage *stage, const char *data, size_t len)
 		stage->throttled++;
 	else
 		stage->failed++;
+	if (stage->put_off && stage->throttled_since == 0)
+		stage->throttled_since = slice_int(slice_member(data, len, "throttled_since"), 0);
 	stage->open = false;
 	stage->final = slice_is(slice_member(data, len, "final"), "true");
 	stage->retry_at = slice_int(slice_member(data, len, "retry_at"), 0);
@@ -143,6 +145,7 @@ static void take_redriven(struct saga *s)
 		stage->state = STAGE_WAITING;
 		stage->open = stage->final = false;
 		stage->failed = stage->throttled = 0;
+		stage->throttled_since = 0;
 		stage->start_by = stage->deadline_at = 0;
 		stage->earlier = stage->attempt;
 	}

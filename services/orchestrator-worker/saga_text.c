@@ -105,6 +105,8 @@ static void add_stage(const struct saga *s, enum saga_type type, size_t i, int64
 			strbuf_adds(out, ",\"throttled\":true");
 		if (!stage->final)
 			add_int(out, "retry_at", stage->retry_at);
+		if (stage->put_off)
+			add_int(out, "throttled_since", stage->throttled_since);
 	}
 	if (type == TASK_STAGE_COMPLETED) {
 		strbuf_adds(out, ",\"output\":");

@@ -17,8 +17,8 @@ struct rig {
 	struct rng rng;
 	struct pipeline_spec *spec;
 	int64_t now;
-	uint64_t behind;           /* of the next ticket */
-	struct rig_event log[200]; /* the channel, as the broker has it */
+	uint64_t behind;            /* of the next ticket */
+	struct rig_event log[1200]; /* the channel, as the broker has it */
 	size_t n_log;
 	uint64_t next_seq;
 	/* What the saga wants at the moment. */

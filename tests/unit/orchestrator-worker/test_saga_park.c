@@ -198,6 +198,70 @@ START_TEST(stopped_while_it_is_parked)
 }
 END_TEST
 
+/* Says "later" once more; then the time has come, whoever takes it up. */
+static void throttle(int64_t retry_after_ms, int64_t then_ms)
+{
+	rig_call_fails(&r, 0, OUTCOME_THROTTLED, retry_after_ms);
+	rig_writes(&r);
+	if (!r.finished) {
+		rig_tick(&r, then_ms);
+		rig_writes(&r);
+	} else if (!strcmp(rig_last(&r)->type, "task.parked")) {
+		released(then_ms);
+	}
+}
+
+static void gave_up(const char *why)
+{
+	char part[100];
+	const struct rig_event *e = &r.log[r.n_log - 2];
+	ck_assert_str_eq(e->type, "task.stage.failed");
+	ck_assert_ptr_nonnull(strstr(e->data, "\"reason\":\"throttled\""));
+	ck_assert_ptr_nonnull(strstr(e->data, "\"final\":true,\"throttled\":true"));
+	snprintf(part, sizeof(part), "'stage':'a','reason':'throttled','message':'%s: ", why);
+	rig_last_has(&r, "task.failed", part);
+}
+
+START_TEST(throttled_too_often)
+{
+	start(CHAT, "");
+	for (unsigned k = 1; k < SAGA_THROTTLED_MAX; k++) {
+		throttle(0, 30000);
+		ck_assert_uint_eq(r.attempts[0], k + 1);
+	}
+	throttle(0, 30000);
+	ck_assert(r.finished);
+	gave_up("put off 200 times");
+	rig_done(&r);
+}
+END_TEST
+
+START_TEST(throttled_for_too_long)
+{
+	static const int64_t hour = 3600 * INT64_C(1000);
+	start(CHAT, "");
+	throttle(0, 30000);
+	for (unsigned k = 1; k < 4; k++)
+		throttle(7 * hour, 8 * hour - 10000);
+	rig_call_fails(&r, 0, OUTCOME_RETRY, hour); /* does not begin it anew */
+	rig_writes(&r);
+	released(2 * hour);
+	ck_assert_uint_eq(r.attempts[0], 6);
+	throttle(hour, 0);
+	gave_up("put off for a day");
+	/* Redriven it has a day of its own. */
+	rig_append(&r, "task.redriven", "{'redrive_gen':1,'by':'op'}");
+	released(0);
+	ck_assert_uint_eq(r.attempts[0], 7);
+	throttle(hour, 2 * hour);
+	ck_assert_uint_eq(r.attempts[0], 8);
+	rig_call(&r, 0, "7");
+	rig_writes(&r);
+	rig_last_has(&r, "task.completed", "'output':7");
+	rig_done(&r);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {held,
@@ -208,7 +272,9 @@ int main(void)
 				      cancelled_meanwhile,
 				      written_but_not_known,
 				      deadline_behind_it,
-				      stopped_while_it_is_parked};
+				      stopped_while_it_is_parked,
+				      throttled_too_often,
+				      throttled_for_too_long};
 	Suite *suite = suite_create("saga_park");
 	TCase *tc = tcase_create("saga_park");
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
