@@ -8,6 +8,7 @@ import pytest
 
 import audit
 from conftest import Tenant, end_stack, make_stack, provision
+from line import Line
 from natsraw import Nats
 from runtimes import ROOT, Missing, Node
 from stack import http, wait_for
@@ -179,6 +180,46 @@ def test_worker_killed_while_it_streams(stack, tenant, js):
     assert any(c["reset"] for c in got["chunks"])
     assert [c["attempt"] for c in got["chunks"]] == sorted(c["attempt"] for c in got["chunks"])
     assert got["text"] == got["stage"]
+
+
+def test_cut_off_while_it_streams(stack, tenant, js):
+    """The line is cut again and again in mid-answer: the iterator goes on, and shows each delta once, in order. Then the
+    worker dies in such a gap: the next attempt begins with a reset."""
+    def cut(chunks):
+        js.run("await until('more', () => chunks.length >= args.chunks);", chunks=chunks)
+        assert line.cut() == 1
+
+    with Line(stack.url("edge-2")) as line:
+        begin = """
+            globalThis.client ??= open(args.open);
+            globalThis.task = client.task("slow", args.document, { key: args.key });
+            globalThis.chunks = [];
+            globalThis.reading = (async () => { for await (const c of task.stream("talk")) chunks.push(c); })();
+        """
+        end = """
+            const result = await task.result;
+            await reading;
+            return { chunks, result, told: client.told, trail: client.trail, worker: task.events.filter(
+                (e) => e.type === "task.started").map((e) => e.data.worker) };
+        """
+        args = {"open": {"url": line.url, "token": tenant.key}, "document": DOCUMENT}
+        js.run(begin, **args, key="cut")
+        for chunks in (3, 8, 14):
+            cut(chunks)
+        got = js.run(end)
+        assert [c["reset"] for c in got["chunks"]].count(True) == 0 and {c["attempt"] for c in got["chunks"]} == {1}
+        assert "".join(c["data"] for c in got["chunks"]) == got["result"]["text"]
+        assert len(got["chunks"]) > 14 and all(c["data"] for c in got["chunks"])
+        assert [t["resumed"] for t in got["told"]] == [False, True, True, True], "each cut was one, and was overcome"
+        js.run(begin, **args, key="cut and killed")
+        cut(5)
+        stack.kill(js.run("return task.events.find((e) => e.type === 'task.started').data.worker"))
+        got = js.run(end)
+        again = [i for i, c in enumerate(got["chunks"]) if c["reset"]]
+        assert len(again) == 1 and len(set(got["worker"])) == 2, "one attempt is superseded by one"
+        assert [c["attempt"] for c in got["chunks"]] == [1] * again[0] + [2] * (len(got["chunks"]) - again[0])
+        assert "".join(c["data"] for c in got["chunks"][again[0]:]) == got["result"]["text"]
+        assert got["result"]["text"].startswith("".join(c["data"] for c in got["chunks"][:again[0]]))
 
 
 def test_cancel(stack, tenant, js):
