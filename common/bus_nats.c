@@ -77,9 +77,14 @@ void core_release(struct core *core)
 	free(core);
 }
 
-/* --- from cnats' delivery thread to the loop ------------------------------------------------- */
-
-/* Any thread. */
+/* --- from cnats to the loop ------------------------------------------------------------------
+ *
+ * The loop reads the socket, and cnats sorts what comes by subscription. What stores are answered
+ * and what consumers get, the bulk of all, the loop takes from there at once ("direct"; for cnats
+ * these are synchronous subscriptions). The messages of the others pass cnats' delivery thread,
+ * which keeps the order among them and needs no look at each subscription, at the price of two
+ * thread switches. That a direct subscription's request had no responder cnats tells by a status
+ * without a message, so nobody knows which request it was. */
 static void wake(struct core *core)
 {
 	ssize_t n = write(core->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
@@ -91,19 +96,11 @@ static void on_delivery(natsConnection *nc, natsSubscription *ns, natsMsg *msg, 
 {
 	struct tap *tap = arg;
 	struct core *core = tap->core;
-	const char *subject = natsMsg_GetSubject(msg);
-	bool echo = tap->slot == 0 && strlen(subject) > core->inbox_len + 1 &&
-		    subject[core->inbox_len + 1] == 'e';
 
 	(void)nc;
 	(void)ns;
 	pthread_mutex_lock(&core->mu);
-	if (echo) {
-		uint64_t n = strtoull(subject + core->inbox_len + 2, NULL, 10);
-
-		core->echo = n > core->echo ? n : core->echo;
-	}
-	if (echo || core->closed) {
+	if (core->closed) {
 		pthread_mutex_unlock(&core->mu);
 		natsMsg_Destroy(msg);
 		return;
@@ -180,9 +177,11 @@ static bool nsub_attach(struct nsub *sub)
 
 	if (sub->ns || sub->draining || !bus->conn || bus->conn->dead)
 		return sub->ns != NULL;
-	tap = xmalloc(sizeof(*tap));
-	*tap = (struct tap){bus->core, sub->slot, sub->gen};
-	s = sub->queue
+	tap = sub->direct ? NULL : xmalloc(sizeof(*tap));
+	if (tap)
+		*tap = (struct tap){bus->core, sub->slot, sub->gen};
+	s = sub->direct ? natsConnection_SubscribeSync(&sub->ns, bus->conn->nc, sub->subject)
+	    : sub->queue
 		? natsConnection_QueueSubscribe(&sub->ns, bus->conn->nc, sub->subject, sub->queue,
 						on_delivery, tap)
 		: natsConnection_Subscribe(&sub->ns, bus->conn->nc, sub->subject, on_delivery, tap);
@@ -193,12 +192,14 @@ static bool nsub_attach(struct nsub *sub)
 		       LOG_S("error", natsStatus_GetText(s)));
 		return false;
 	}
+	natsSubscription_SetPendingLimits(sub->ns, SUB_MSGS_MAX, SUB_BYTES_MAX);
+	if (sub->direct)
+		return true;
 	pthread_mutex_lock(&bus->core->mu);
 	bus->core->refs++;
 	bus->core->taps++;
 	pthread_mutex_unlock(&bus->core->mu);
 	natsSubscription_SetOnCompleteCB(sub->ns, on_complete, tap);
-	natsSubscription_SetPendingLimits(sub->ns, SUB_MSGS_MAX, SUB_BYTES_MAX);
 	return true;
 }
 
@@ -214,8 +215,8 @@ static void nsub_detach(struct nsub *sub)
 	sub->ns = NULL;
 }
 
-struct nsub *nsub_open(struct nbus *bus, const char *subject, const char *queue, raw_fn *raw,
-		       void *arg)
+struct nsub *nsub_open(struct nbus *bus, const char *subject, const char *queue, bool direct,
+		       raw_fn *raw, void *arg)
 {
 	struct nsub *sub = xcalloc(1, sizeof(*sub));
 	struct sub_slot *slot;
@@ -241,6 +242,9 @@ struct nsub *nsub_open(struct nbus *bus, const char *subject, const char *queue,
 	sub->queue = queue ? xstrdup(queue) : NULL;
 	sub->raw = raw;
 	sub->arg = arg;
+	sub->direct = direct && !queue && bus->n_direct < DIRECT_MAX;
+	if (sub->direct)
+		bus->direct[bus->n_direct++] = sub;
 	nsub_attach(sub);
 	return sub;
 }
@@ -253,6 +257,9 @@ void nsub_close(struct nsub *sub)
 		return;
 	bus = sub->bus;
 	nsub_detach(sub);
+	for (size_t i = 0; i < bus->n_direct; i++)
+		if (bus->direct[i] == sub)
+			bus->direct[i--] = bus->direct[--bus->n_direct];
 	bus->subs[sub->slot].sub = NULL;
 	bus->subs[sub->slot].next_free = bus->subs_free;
 	bus->subs_free = sub->slot;
@@ -281,7 +288,7 @@ static struct bus_sub *nbus_subscribe(struct bus *base, const char *subject, con
 		err_set(err, ERR_REJECTED, "bad subject");
 		return NULL;
 	}
-	sub = nsub_open(bus, subject, queue, raw_core, NULL);
+	sub = nsub_open(bus, subject, queue, false, raw_core, NULL);
 	sub->fn = fn;
 	sub->arg = arg;
 	return (struct bus_sub *)(void *)sub;
@@ -314,13 +321,94 @@ static void deliver(struct nbus *bus, const struct inbound *in)
 	slot->sub->raw(bus, slot->sub->fn ? slot->sub : slot->sub->arg, in->msg);
 }
 
+/* A callback may free the bus. */
+static void deliver_all(struct nbus *bus, struct core *core, const struct inbound *items, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (core->bus)
+			deliver(bus, &items[i]);
+		natsMsg_Destroy(items[i].msg);
+	}
+}
+
 static void raw_inbox(struct nbus *bus, void *arg, natsMsg *msg)
 {
 	const char *subject = natsMsg_GetSubject(msg);
 
 	(void)arg;
-	if (strlen(subject) > bus->core->inbox_len + 1)
-		pend_answer(bus, subject + bus->core->inbox_len + 1, msg);
+	if (strlen(subject) > bus->inbox_len + 1)
+		pend_answer(bus, subject + bus->inbox_len + 1, msg);
+}
+
+/* msg NULL: one of them had no responder. */
+static void raw_acks(struct nbus *bus, void *arg, natsMsg *msg)
+{
+	(void)arg;
+	if (msg)
+		pend_answer(bus, natsMsg_GetSubject(msg) + bus->acks_len, msg);
+	else
+		pend_fail_direct(bus);
+}
+
+/* Is it an echo of ours? Then it is noted. */
+static bool took_echo(struct nbus *bus, const struct nsub *sub, natsMsg *msg)
+{
+	const char *token = natsMsg_GetSubject(msg) + bus->acks_len;
+	uint64_t n;
+
+	if (sub != bus->acks_sub || *token != 'e')
+		return false;
+	n = strtoull(token + 1, NULL, 10);
+	bus->echo_seen = n > bus->echo_seen ? n : bus->echo_seen;
+	return true;
+}
+
+/* Takes what has come for one of the direct subscriptions from cnats; no callback runs. */
+static void gather_from(struct nbus *bus, const struct nsub *sub)
+{
+	uint64_t n = 0;
+	natsMsg *msg;
+	natsStatus s;
+
+	if (!sub->ns || natsSubscription_QueuedMsgs(sub->ns, &n) != NATS_OK)
+		return;
+	for (; n > 0; n--) {
+		msg = NULL;
+		s = natsSubscription_NextMsg(&msg, sub->ns, 0);
+		if (s != NATS_OK && s != NATS_NO_RESPONDERS)
+			break;
+		if (msg && took_echo(bus, sub, msg)) {
+			natsMsg_Destroy(msg);
+			continue;
+		}
+		if (bus->n_got == bus->got_cap) {
+			bus->got_cap = bus->got_cap ? bus->got_cap * 2 : 256;
+			bus->got = xrealloc(bus->got, bus->got_cap * sizeof(*bus->got));
+		}
+		bus->got[bus->n_got++] = (struct inbound){sub->slot, sub->gen, msg};
+	}
+}
+
+/* May free the bus. */
+static void deliver_got(struct nbus *bus)
+{
+	struct core *core = bus->core;
+	struct inbound *items = bus->got;
+	size_t n = bus->n_got, cap = bus->got_cap;
+
+	if (n == 0)
+		return;
+	core_retain(core);
+	bus->got = NULL; /* a callback may gather: bus_flush() */
+	bus->n_got = bus->got_cap = 0;
+	deliver_all(bus, core, items, n);
+	if (core->bus && !bus->got && cap <= 65536) {
+		bus->got = items;
+		bus->got_cap = cap;
+	} else {
+		free(items);
+	}
+	core_release(core);
 }
 
 /* --- the connection -------------------------------------------------------------------------- */
@@ -594,10 +682,13 @@ static void conn_write(struct nbus *bus)
 		conn_lost(bus);
 }
 
+/* Reads; what it brings is delivered later. */
 static void conn_read(struct nbus *bus)
 {
 	natsConnection_ProcessReadEvent(bus->conn->nc);
 	bus->heard = true;
+	for (size_t i = 0; i < bus->n_direct; i++)
+		gather_from(bus, bus->direct[i]);
 	if (bus->conn->dead)
 		conn_lost(bus);
 }
@@ -613,6 +704,7 @@ static void on_conn_io(struct loop_io *io, uint32_t events, void *arg)
 		conn_read(bus);
 	if ((events & EPOLLOUT) && !bus->conn->dead)
 		conn_write(bus);
+	deliver_got(bus);
 }
 
 static void on_turn_end(struct loop_hook *hook, void *arg)
@@ -731,7 +823,7 @@ static void send_echo(struct nbus *bus)
 {
 	char subject[80];
 
-	snprintf(subject, sizeof(subject), "%s.e%llu", bus->inbox,
+	snprintf(subject, sizeof(subject), "%s.a.e%llu", bus->inbox,
 		 (unsigned long long)++bus->echo_sent);
 	natsConnection_Publish(bus->conn->nc, subject, "", 0);
 }
@@ -779,11 +871,8 @@ static void on_wake(struct loop_io *io, uint32_t events, void *arg)
 	bus->spare_cap = 0;
 	if (fresh)
 		take_fresh(bus, fresh);
-	for (size_t i = 0; i < n; i++) {
-		if (core->bus) /* a callback may have freed the bus */
-			deliver(bus, &items[i]);
-		natsMsg_Destroy(items[i].msg);
-	}
+	deliver_got(bus); /* what bus_flush() left */
+	deliver_all(bus, core, items, n);
 	if (core->bus && !bus->spare && cap <= 65536) {
 		bus->spare = items;
 		bus->spare_cap = cap;
@@ -871,38 +960,30 @@ static int64_t now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static bool echo_seen(struct nbus *bus)
-{
-	bool seen;
-
-	pthread_mutex_lock(&bus->core->mu);
-	seen = bus->core->echo >= bus->echo_sent;
-	pthread_mutex_unlock(&bus->core->mu);
-	return seen;
-}
-
 /* The echo through our own inbox comes back when the server has seen everything before it. */
 static int nbus_flush(struct bus *base, int timeout_ms, struct error *err)
 {
 	struct nbus *bus = nbus_of(base);
-	int64_t until = now_ms() + timeout_ms;
+	int64_t until = now_ms() + timeout_ms, left;
 
 	if (!bus->connected || bus->conn->dead)
 		return err_set(err, ERR_TRANSIENT, "not connected");
 	send_echo(bus);
-	while (!echo_seen(bus)) {
+	while (bus->echo_seen < bus->echo_sent) {
 		struct pollfd p = {bus->conn->fd, POLLIN, 0};
 
 		conn_write(bus);
 		if (bus->conn->dead)
 			return err_set(err, ERR_TRANSIENT, "connection lost");
-		if (now_ms() >= until)
+		left = until - now_ms();
+		if (left <= 0)
 			return err_set(err, ERR_TRANSIENT, "no answer in %d ms", timeout_ms);
 		if (bus->conn->want_write)
 			p.events |= POLLOUT;
-		/* Short, for the echo still has to pass cnats' delivery thread. */
-		if (poll(&p, 1, 1) > 0 && (p.revents & ~POLLOUT))
+		if (poll(&p, 1, (int)left) > 0 && (p.revents & ~POLLOUT))
 			conn_read(bus);
+		if (bus->n_got > 0) /* the loop delivers it, not we */
+			wake(bus->core);
 		if (bus->conn->dead)
 			return err_set(err, ERR_TRANSIENT, "connection lost");
 	}
@@ -936,6 +1017,9 @@ static void nbus_free(struct bus *base)
 		if (bus->subs[i].sub)
 			nsub_close(bus->subs[i].sub);
 	taps_wait(core);
+	for (size_t i = 0; i < bus->n_got; i++)
+		natsMsg_Destroy(bus->got[i].msg);
+	free(bus->got);
 	free(bus->subs);
 	free(bus->spare);
 	free(bus->inbox);
@@ -976,7 +1060,8 @@ static bool inbox_init(struct nbus *bus)
 		return false;
 	bus->inbox = xstrdup(inbox);
 	natsInbox_Destroy(inbox);
-	bus->core->inbox_len = strlen(bus->inbox);
+	bus->inbox_len = strlen(bus->inbox);
+	bus->acks_len = bus->inbox_len + strlen(".a.");
 	return true;
 }
 
@@ -1019,7 +1104,10 @@ struct bus *bus_nats_open(struct loop *loop, const struct bus_nats_conf *conf, s
 		goto fail;
 	}
 	strbuf_addf(&all, "%s.*", bus->inbox);
-	bus->inbox_sub = nsub_open(bus, all.data, NULL, raw_inbox, NULL); /* slot 0 */
+	bus->inbox_sub = nsub_open(bus, all.data, NULL, false, raw_inbox, NULL);
+	strbuf_reset(&all);
+	strbuf_addf(&all, "%s.a.*", bus->inbox);
+	bus->acks_sub = nsub_open(bus, all.data, NULL, true, raw_acks, NULL);
 	strbuf_done(&all);
 	if (dial_start(bus, 0, err) != 0)
 		goto fail;

@@ -20,6 +20,7 @@
 #define WHEEL_SLOTS    256
 #define WHEEL_TICK_US  16384
 #define NIL            UINT32_MAX
+#define DIRECT_MAX     16
 
 struct nbus;
 struct nconn;
@@ -40,9 +41,7 @@ struct core {
 	struct inbound *items;
 	size_t n, cap;
 	struct nconn *fresh; /* just connected, not yet taken by the loop */
-	uint64_t echo;       /* highest echo that came back, see bus_flush() */
-	size_t inbox_len;
-	struct nbus *bus; /* loop's thread only; NULL once it is freed */
+	struct nbus *bus;    /* loop's thread only; NULL once it is freed */
 };
 
 struct nconn {
@@ -68,7 +67,7 @@ struct pending {
 	uint32_t gen;
 	uint32_t next, prev; /* in its list; free list by next */
 	uint32_t list;       /* wheel slot, or one of those that failed */
-	bool used;
+	bool used, direct;
 	enum bus_result result; /* of the failed */
 	int64_t deadline_us;
 	reply_fn *reply;
@@ -79,6 +78,7 @@ struct pending {
 	    void *arg); /* frees arg when the bus goes away unanswered; NULL: nothing to free */
 };
 
+/* msg NULL, of a direct subscription: a request that named it for the answer had no responder. */
 typedef void raw_fn(struct nbus *bus, void *arg, natsMsg *msg);
 
 struct nsub {
@@ -88,6 +88,7 @@ struct nsub {
 	char *subject, *queue;
 	natsSubscription *ns; /* NULL while not connected */
 	raw_fn *raw;
+	bool direct;    /* its messages are taken by the loop itself: see bus_nats.c */
 	bool draining;  /* nothing new is wanted */
 	bus_msg_fn *fn; /* of bus_subscribe() */
 	void *arg;
@@ -107,6 +108,7 @@ struct nbus {
 	struct loop *loop;
 	struct core *core;
 	char *url, *name, *inbox;
+	size_t inbox_len, acks_len; /* without the last token */
 	bool no_echo;
 	struct rng rng;
 	struct nconn *conn; /* NULL while dialling */
@@ -119,7 +121,7 @@ struct nbus {
 	struct timer write_timer, lost_timer, alive_timer;
 	bool heard;
 	int silent;
-	uint64_t echo_sent;
+	uint64_t echo_sent, echo_seen; /* highest ones, see bus_flush() */
 	int deferred;    /* bytes that may wait for the write timer, if these are all there are */
 	size_t gathered; /* bytes given to cnats since the last write that their number caused */
 	void (*on_state)(void *arg, bool connected);
@@ -134,7 +136,11 @@ struct nbus {
 
 	struct sub_slot *subs;
 	uint32_t subs_cap, subs_free;
-	struct nsub *inbox_sub;
+	struct nsub *inbox_sub, *acks_sub;
+	struct nsub *direct[DIRECT_MAX];
+	size_t n_direct;
+	struct inbound *got; /* of the direct ones, read and not yet delivered */
+	size_t n_got, got_cap;
 	uint64_t names; /* of inboxes beside the common one */
 	struct nconsumer *consumers, *dirty;
 	struct nclaim *late_acks; /* of the time without a connection */
@@ -160,9 +166,10 @@ void core_release(struct core *core);
 
 /* --- bus_nats.c */
 bool subject_ok(const char *subject, bool wildcards);
-/* A subscription with a handler of its own; comes back after each reconnect. */
-struct nsub *nsub_open(struct nbus *bus, const char *subject, const char *queue, raw_fn *raw,
-		       void *arg);
+/* A subscription with a handler of its own; comes back after each reconnect. direct: its messages
+ * need not keep their order with those of other subscriptions, and there are few such. */
+struct nsub *nsub_open(struct nbus *bus, const char *subject, const char *queue, bool direct,
+		       raw_fn *raw, void *arg);
 void nsub_close(struct nsub *sub);
 /* Nothing new is wanted; what is on its way still comes, for a while. */
 void nsub_drain(struct nsub *sub);
@@ -175,6 +182,9 @@ bool nbus_send(struct nbus *bus, const char *subject, const void *data, size_t l
 void pend_init(struct nbus *bus);
 void pend_done(struct nbus *bus);
 void pend_fail_all(struct nbus *bus, enum bus_result result);
+/* One of those with `direct` had no responder. Which, nobody knows; it does not happen while the
+ * streams are there, and they all end as unavailable: their outcome is unknown. */
+void pend_fail_direct(struct nbus *bus);
 void pend_answer(struct nbus *bus, const char *token, natsMsg *msg);
 
 struct call {
@@ -184,6 +194,7 @@ struct call {
 	const char *msg_id;      /* headers; NULL: none */
 	int64_t expect_last_seq; /* -1: none */
 	bool del;                /* KV-Operation: DEL */
+	bool direct;             /* its answer takes the short way; see pend_fail_direct() */
 	int timeout_ms;
 	reply_fn *reply;
 	generic_fn *fn;

@@ -202,6 +202,7 @@ void nbus_store(struct bus *bus, const char *subject, const struct bus_store_opt
 	    .msg_id = bad_id ? NULL : opts->msg_id,
 	    .expect_last_seq = opts->expect_last_seq,
 	    .timeout_ms = opts->timeout_ms > 0 ? opts->timeout_ms : API_TIMEOUT_MS,
+	    .direct = true,
 	    .reply = ack_reply,
 	    .fn = (generic_fn *)fn,
 	    .arg = arg,
@@ -291,13 +292,25 @@ static void direct_get(struct bus *base, const char *stream, json_t *query, bus_
 	struct strbuf subject = {0};
 	struct get *g = xcalloc(1, sizeof(*g));
 	char *body = json_dumps(query, JSON_COMPACT);
+	struct call c = {
+	    .expect_last_seq = -1,
+	    .timeout_ms = API_TIMEOUT_MS,
+	    .direct = true,
+	    .reply = on_get,
+	    .arg = g,
+	    .owner = arg,
+	    .drop = get_drop,
+	};
 
 	g->stream = xstrdup(stream_name_ok(stream) ? stream : "");
 	g->fn = fn;
 	g->arg = arg;
 	if (body) /* NULL: the subject was no UTF-8 */
 		strbuf_addf(&subject, "$JS.API.DIRECT.GET.%s", g->stream);
-	nbus_call_api(bus, strbuf_str(&subject), body, on_get, NULL, g, arg, get_drop);
+	c.subject = strbuf_str(&subject);
+	c.data = body;
+	c.len = body ? strlen(body) : 0;
+	nbus_call(bus, &c);
 	strbuf_done(&subject);
 	json_decref(query);
 	free(body);

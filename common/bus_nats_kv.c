@@ -260,7 +260,7 @@ static void watch_start(struct nwatch *w)
 	strbuf_addf(&inbox, "%s.w.%llu", bus->inbox, (unsigned long long)++bus->names);
 	strbuf_addf(&filter, "$KV.%s.>", w->bucket);
 	strbuf_addf(&subject, "$JS.API.CONSUMER.CREATE.KV_%s", w->bucket);
-	w->sub = nsub_open(bus, inbox.data, NULL, raw_watch, w);
+	w->sub = nsub_open(bus, inbox.data, NULL, false, raw_watch, w);
 	w->round++;
 	w->told = false;
 	w->last_seq = w->expected = 0;

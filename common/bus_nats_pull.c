@@ -221,6 +221,17 @@ static void on_timer(struct timer *timer, void *arg)
 
 /* --- getting --------------------------------------------------------------------------------- */
 
+/* gone: there is no such consumer. */
+static void on_refused(struct nconsumer *c, bool gone)
+{
+	if (c->closed)
+		return;
+	c->open = c->pulls = 0;
+	if (gone)
+		c->ready = false;
+	retry_later(c);
+}
+
 static void on_status(struct nconsumer *c, natsMsg *msg)
 {
 	const char *text = "";
@@ -239,12 +250,8 @@ static void on_status(struct nconsumer *c, natsMsg *msg)
 			mark_dirty(c);
 		return;
 	}
-	if (status == 100 || status == 0 || c->closed)
-		return;
-	c->open = c->pulls = 0;
-	if (status == 503 || !strcmp(text, "Consumer Deleted"))
-		c->ready = false;
-	retry_later(c);
+	if (status != 100 && status != 0)
+		on_refused(c, status == 503 || !strcmp(text, "Consumer Deleted"));
 }
 
 static void send_nak(struct nbus *bus, const char *reply, int delay_ms)
@@ -261,11 +268,16 @@ static void send_nak(struct nbus *bus, const char *reply, int delay_ms)
 static void raw_pulled(struct nbus *bus, void *arg, natsMsg *msg)
 {
 	struct nconsumer *c = arg;
-	const char *reply = natsMsg_GetReply(msg);
+	const char *reply;
 	struct ack_info info;
 	struct nclaim *claim;
 	struct bus_msg out;
 
+	if (!msg) {
+		on_refused(c, true);
+		return;
+	}
+	reply = natsMsg_GetReply(msg);
 	if (!ack_parse(reply, &info)) {
 		on_status(c, msg);
 		return;
@@ -330,7 +342,7 @@ struct bus_consumer *nbus_consumer_open(struct bus *base, const struct bus_consu
 		c->next->prev = &c->next;
 	bus->consumers = c;
 	strbuf_addf(&inbox, "%s.c.%llu", bus->inbox, (unsigned long long)++bus->names);
-	c->inbox = nsub_open(bus, inbox.data, NULL, raw_pulled, c);
+	c->inbox = nsub_open(bus, inbox.data, NULL, true, raw_pulled, c);
 	strbuf_done(&inbox);
 	create(c);
 	return (struct bus_consumer *)(void *)c;

@@ -173,6 +173,16 @@ void pend_fail_all(struct nbus *bus, enum bus_result result)
 	}
 }
 
+void pend_fail_direct(struct nbus *bus)
+{
+	for (uint32_t i = 0; i < bus->pend_cap; i++) {
+		if (!bus->pend[i].used || !bus->pend[i].direct || bus->pend[i].list >= FAILED)
+			continue;
+		list_del(bus, i);
+		pend_set_failed(bus, i, BUS_UNAVAILABLE);
+	}
+}
+
 void nbus_forget(struct bus *base, const void *owner)
 {
 	struct nbus *bus = nbus_of(base);
@@ -246,7 +256,8 @@ static enum bus_result send_call(struct nbus *bus, const struct call *c, uint32_
 	}
 	if (!nbus_sendable(bus, c->len))
 		return BUS_UNAVAILABLE;
-	snprintf(reply, sizeof(reply), "%s.r%08x%08x", bus->inbox, i, bus->pend[i].gen);
+	snprintf(reply, sizeof(reply), "%s.%sr%08x%08x", bus->inbox, c->direct ? "a." : "", i,
+		 bus->pend[i].gen);
 	s = transmit(bus, c, reply);
 	if (s == NATS_OK)
 		return BUS_OK;
@@ -268,6 +279,7 @@ void nbus_call(struct nbus *bus, const struct call *c)
 	p->arg = c->arg;
 	p->owner = c->owner;
 	p->drop = c->drop;
+	p->direct = c->direct;
 	if (result != BUS_OK) {
 		pend_set_failed(bus, i, result);
 		return;
