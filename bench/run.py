@@ -42,6 +42,10 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 # --- the processes ------------------------------------------------------------------------------
 
+def cpu_since(stack, before):
+    return {k: round(v - before.get(k, 0), 2) for k, v in cpu_seconds(stack).items()}
+
+
 def cpu_seconds(stack):
     """{part: CPU seconds since its start}, with all descendants; what those used that have ended is in their
     parent's count of children."""
@@ -134,8 +138,7 @@ class Bench:
         if not out.strip():
             raise StackError(f"penstock-load ended with {load.returncode}")
         doc = json.loads(out.strip().splitlines()[-1])
-        after = cpu_seconds(self.stack)
-        doc["cpu_s"] = {k: round(v - cpu_before.get(k, 0), 2) for k, v in after.items()}
+        doc["cpu_s"] = cpu_since(self.stack, cpu_before)
         if load.returncode not in (0, 1) or doc["errors"]:
             print(f"bench: load ended with {load.returncode}, errors {doc['errors']}", file=sys.stderr)
         return doc
@@ -174,6 +177,7 @@ class Bench:
         r = self.end(load, before)
         seconds = r["last_done_unix"] - begin
         lag = self.catch_up()
+        r["cpu_s"] = cpu_since(self.stack, before)  # what is still to be stored is not for nothing
         if r["completed"] != n:
             raise StackError(f"{r['completed']} of {n} tasks completed")
         # From the start of the worker processes: their start is in it.
