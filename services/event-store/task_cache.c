@@ -60,6 +60,7 @@ void store_task_cache_committed(struct store_task_cache *c)
 	for (size_t i = 0; i < c->n_touched; i++) {
 		struct store_task *task = c->touched[i];
 		task->touched = false;
+		task->stored = true;
 		task->input_stored = task->task.input != NULL;
 		if (!project_final(task->task.state))
 			continue;

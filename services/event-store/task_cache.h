@@ -12,6 +12,7 @@ struct store_task {
 	char *id;
 	size_t cost;       /* bytes of the events folded into it */
 	bool touched;      /* by the batch at hand */
+	bool stored;       /* it has a row */
 	bool input_stored; /* its row has the input */
 };
 

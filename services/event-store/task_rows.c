@@ -67,7 +67,9 @@ const char store_task_stage_sql[] =
     " stages text, worker text, run int, attempts int, redrive_gen int, release_at timestamptz,"
     " epoch bigint, first_seq bigint, last_seq bigint)"
     " ON COMMIT DELETE ROWS";
-const char store_task_copy_sql[] = "COPY stage_tasks (" COLUMNS ") FROM STDIN (FORMAT binary)";
+const char store_task_copy_sql[] = "COPY tasks (" COLUMNS ") FROM STDIN (FORMAT binary)";
+const char store_task_stage_copy_sql[] =
+    "COPY stage_tasks (" COLUMNS ") FROM STDIN (FORMAT binary)";
 /* input: assigning the old value back keeps a long one where it is instead of writing it anew. */
 const char store_task_merge_sql[] =
     "INSERT INTO tasks (" COLUMNS ") SELECT task, tenant, pipeline, version, state, created_at,"

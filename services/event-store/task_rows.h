@@ -26,9 +26,10 @@ void store_task_from_row(struct project_task *t, const PGresult *res, int row);
 /* The same, with its first column at `col`. */
 void store_task_from_row_at(struct project_task *t, const PGresult *res, int row, int col);
 
-/* The temporary table that upserts come through; once a connection. */
+extern const char store_task_copy_sql[]; /* new ones, straight into `tasks` */
+/* The temporary table that changes come through; once a connection. */
 extern const char store_task_stage_sql[];
-extern const char store_task_copy_sql[];
+extern const char store_task_stage_copy_sql[];
 /* Moves what was copied into `tasks`; never back to an older state. */
 extern const char store_task_merge_sql[];
 /* One row for pg_copy_send(). with_input false: the row keeps the input that it has. */

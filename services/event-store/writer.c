@@ -15,18 +15,19 @@
 	" session, router, command, principal"
 #define N_COLUMNS 16
 
-static const char stage_sql[] =
-    "CREATE TEMP TABLE IF NOT EXISTS stage_events (LIKE events) ON COMMIT DELETE ROWS";
-static const char copy_sql[] = "COPY stage_events (" COLUMNS ") FROM STDIN (FORMAT binary)";
 /* The first place that a key's event was stored at is the only one; ORDER BY decides within a
- * batch. */
+ * batch. Times are microseconds. */
 static const char keys_sql[] =
     "INSERT INTO event_keys (tenant, event_id, epoch, seq, time)"
-    " SELECT tenant, event_id, epoch, seq, time FROM stage_events WHERE key <> '' ORDER BY seq"
-    " ON CONFLICT DO NOTHING";
-static const char plain_sql[] =
-    "INSERT INTO events (" COLUMNS ") SELECT " COLUMNS " FROM stage_events ON CONFLICT DO NOTHING";
-static const char keyed_sql[] =
+    " SELECT tenant, event_id, $1, seq, timestamptz 'epoch' + us * interval '1 microsecond'"
+    " FROM unnest($2::text[], $3::uuid[], $4::int8[], $5::int8[]) AS k (tenant, event_id, seq, us)"
+    " ORDER BY seq ON CONFLICT DO NOTHING";
+/* The ordinary batch has nothing that was seen before, and goes straight into its partitions. */
+static const char copy_sql[] = "COPY events (" COLUMNS ") FROM STDIN (FORMAT binary)";
+/* Any other one is looked through. */
+static const char stage_sql[] = "CREATE TEMP TABLE stage_events (LIKE events) ON COMMIT DROP";
+static const char stage_copy_sql[] = "COPY stage_events (" COLUMNS ") FROM STDIN (FORMAT binary)";
+static const char sift_sql[] =
     "INSERT INTO events (" COLUMNS ") SELECT " COLUMNS
     " FROM stage_events s WHERE s.key = '' OR EXISTS"
     " (SELECT 1 FROM event_keys k WHERE k.tenant = s.tenant AND k.event_id = s.event_id"
@@ -45,8 +46,8 @@ int store_writer_open(struct store_writer *w, PGconn *conn, uint64_t epoch, stru
 		    "SET synchronous_commit = on; SET jit = off; SET statement_timeout = '60s';"
 		    "SET lock_timeout = '10s'",
 		    err) ||
-	    pg_exec(conn, stage_sql, err) || pg_exec(conn, store_task_stage_sql, err) ||
-	    pg_exec(conn, store_usage_stage_sql, err) || store_days_load(&w->days, conn, err)) {
+	    pg_exec(conn, store_task_stage_sql, err) || pg_exec(conn, store_usage_stage_sql, err) ||
+	    store_days_load(&w->days, conn, err)) {
 		store_writer_close(w);
 		return -1;
 	}
@@ -125,10 +126,45 @@ static int ensure_days(struct store_writer *w, const struct store_item *items, s
 	return 0;
 }
 
-static int write_events(struct store_writer *w, const struct store_item *items, size_t n,
+/* Takes the places of the batch's keys. *seen: one of them had its place before. */
+static int write_keys(struct store_writer *w, const struct store_item *items, size_t n, bool *seen,
+		      struct error *err)
+{
+	struct strbuf column[4] = {0};
+	struct pg_int8 epoch = pg_int8((int64_t)w->epoch);
+	int64_t keyed = 0, fresh = 0;
+	int rc = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const Penstock__Event *e = items[i].event;
+		if (!e || !e->key[0])
+			continue;
+		char sep = keyed++ ? ',' : '{';
+		/* A tenant has no character that an array literal would need to escape. */
+		strbuf_addf(&column[0], "%c\"%s\"", sep, e->tenant);
+		strbuf_addf(&column[1], "%c%s", sep, e->id);
+		strbuf_addf(&column[2], "%c%lld", sep, (long long)items[i].seq);
+		strbuf_addf(&column[3], "%c%lld", sep,
+			    (long long)store_time_us(e->time_us, items[i].stored_us));
+	}
+	for (int c = 0; keyed && c < 4; c++)
+		strbuf_addc(&column[c], '}');
+	if (keyed)
+		rc = pg_run(w->conn, keys_sql, 5,
+			    (const char *[]){epoch.text, column[0].data, column[1].data,
+					     column[2].data, column[3].data},
+			    &fresh, err);
+	*seen = fresh != keyed;
+	for (int c = 0; c < 4; c++)
+		strbuf_done(&column[c]);
+	return rc;
+}
+
+static int write_events(struct store_writer *w, const struct store_item *items, size_t n, bool sift,
 			int64_t *rows, struct error *err)
 {
-	size_t events = 0, keyed = 0;
+	int64_t events = 0;
+	bool seen;
 
 	*rows = 0;
 	pg_copy_begin(&w->copy);
@@ -137,14 +173,19 @@ static int write_events(struct store_writer *w, const struct store_item *items, 
 			continue;
 		add_event(&w->copy, w->epoch, &items[i]);
 		events++;
-		keyed += items[i].event->key[0] != '\0';
 	}
 	if (!events)
 		return 0;
-	if (pg_copy_send(w->conn, copy_sql, &w->copy, err) ||
-	    (keyed && pg_run(w->conn, keys_sql, 0, NULL, NULL, err)))
+	if (write_keys(w, items, n, &seen, err))
 		return -1;
-	return pg_run(w->conn, keyed ? keyed_sql : plain_sql, 0, NULL, rows, err);
+	if (sift || seen)
+		return pg_exec(w->conn, stage_sql, err) ||
+			       pg_copy_send(w->conn, stage_copy_sql, &w->copy, err) ||
+			       pg_run(w->conn, sift_sql, 0, NULL, rows, err)
+			   ? -1
+			   : 0;
+	*rows = events;
+	return pg_copy_send(w->conn, copy_sql, &w->copy, err);
 }
 
 static int write_poison(struct store_writer *w, const struct store_item *items, size_t n,
@@ -205,6 +246,7 @@ static int load_tasks(struct store_writer *w, const struct store_item *items, si
 		if (!t)
 			continue;
 		store_task_from_row(&t->task, res, row);
+		t->stored = true;
 		t->input_stored = t->task.input != NULL;
 	}
 	if (!res)
@@ -238,6 +280,22 @@ static void fold_tasks(struct store_writer *w, const struct store_item *items, s
 	}
 }
 
+/* Puts the touched tasks that have a row, or have none yet, into w->copy; how many they are. */
+static size_t gather_tasks(struct store_writer *w, bool stored)
+{
+	size_t rows = 0;
+
+	pg_copy_begin(&w->copy);
+	for (size_t i = 0; i < w->tasks.n_touched; i++) {
+		struct store_task *t = w->tasks.touched[i];
+		if (t->stored != stored)
+			continue;
+		store_task_to_copy(&w->copy, &t->task, !t->input_stored);
+		rows++;
+	}
+	return rows;
+}
+
 static int write_tasks(struct store_writer *w, const struct store_item *items, size_t n,
 		       struct error *err)
 {
@@ -245,16 +303,12 @@ static int write_tasks(struct store_writer *w, const struct store_item *items, s
 		return -1;
 	store_usage_reset(&w->usage);
 	fold_tasks(w, items, n);
-	if (!w->tasks.n_touched)
-		return 0;
-	pg_copy_begin(&w->copy);
-	for (size_t i = 0; i < w->tasks.n_touched; i++) {
-		struct store_task *t = w->tasks.touched[i];
-		store_task_to_copy(&w->copy, &t->task, !t->input_stored);
-	}
-	if (pg_copy_send(w->conn, store_task_copy_sql, &w->copy, err))
+	/* Nobody else makes rows of tasks: what was not there when it was looked for is new. */
+	if (gather_tasks(w, false) && pg_copy_send(w->conn, store_task_copy_sql, &w->copy, err))
 		return -1;
-	if (pg_run(w->conn, store_task_merge_sql, 0, NULL, NULL, err))
+	if (gather_tasks(w, true) &&
+	    (pg_copy_send(w->conn, store_task_stage_copy_sql, &w->copy, err) ||
+	     pg_run(w->conn, store_task_merge_sql, 0, NULL, NULL, err)))
 		return -1;
 	return store_usage_write(&w->usage, w->conn, err);
 }
@@ -275,13 +329,10 @@ static int write_position(struct store_writer *w, const struct store_item *last,
 	    err);
 }
 
-int store_writer_write(struct store_writer *w, const struct store_item *items, size_t n,
+static int write_batch(struct store_writer *w, const struct store_item *items, size_t n, bool sift,
 		       int64_t *rows, struct error *err)
 {
-	/* Outside the transaction: a partition's lock must not wait for the batch. */
-	if (ensure_days(w, items, n, err))
-		return -1;
-	if (pg_exec(w->conn, "BEGIN", err) || write_events(w, items, n, rows, err) ||
+	if (pg_exec(w->conn, "BEGIN", err) || write_events(w, items, n, sift, rows, err) ||
 	    write_poison(w, items, n, err) || write_tasks(w, items, n, err) ||
 	    write_position(w, &items[n - 1], err) || pg_exec(w->conn, "COMMIT", err)) {
 		pg_rollback(w->conn);
@@ -290,6 +341,19 @@ int store_writer_write(struct store_writer *w, const struct store_item *items, s
 	}
 	store_task_cache_committed(&w->tasks);
 	return 0;
+}
+
+int store_writer_write(struct store_writer *w, const struct store_item *items, size_t n,
+		       int64_t *rows, struct error *err)
+{
+	/* Outside the transaction: a partition's lock must not wait for the batch. */
+	if (ensure_days(w, items, n, err))
+		return -1;
+	int rc = write_batch(w, items, n, false, rows, err);
+	/* A place is there already: after a restored database, say. */
+	if (rc && err->code == ERR_CONFLICT)
+		rc = write_batch(w, items, n, true, rows, err);
+	return rc;
 }
 
 /* Rows that no partition takes along; in steps, so that a long one holds nothing up. */

@@ -184,6 +184,7 @@ START_TEST(the_same_message_twice_is_one_row)
 	ck_assert_int_eq(put(&r, items, 2), 2);
 	ck_assert_int_eq(put(&r, items, 2), 0);
 	ck_assert_int_eq(put(&r, items, 3), 1);
+	ck_assert_int_eq(put(&r, items + 1, 2), 0); /* and without a key that would tell */
 	ck_assert_str_eq(database_get(&r.d, "SELECT count(*) FROM events"), "3");
 	items_done(items, 3);
 	rig_close(&r);
