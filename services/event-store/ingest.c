@@ -10,9 +10,13 @@
 #include "services/event-store/ingest_impl.h"
 #include "services/event-store/item.h"
 
-#define BATCH_MAX       2000
-#define BYTES_MAX       (32 << 20)
-#define GATHER_US       20000
+#define BATCH_MAX 2000
+#define BYTES_MAX (32 << 20)
+#define GATHER_US 20000
+/* From the rate on at which this part of a full batch comes in gather_us, it gathers longer in
+ * proportion: a task's row is written once a batch, whatever number of its events are in it. */
+#define GATHER_PART     40
+#define GATHER_LONGEST  8 /* times gather_us */
 #define ACK_WAIT_MS     30000
 #define ACK_PENDING_MAX 20000
 
@@ -72,9 +76,20 @@ void ingest_give_back(struct ingest *in)
 /* --- writing -----------------------------------------------------------------------------------
  */
 
+/* How long after a batch of n messages, which came in that time, the next one may wait. */
+static int64_t gather_for(const struct ingest *in, size_t n, int64_t since_us)
+{
+	double gather = (double)in->conf.gather_us, full = (double)in->conf.batch_max;
+	double times = GATHER_PART * (double)n / full * gather / (double)(since_us ? since_us : 1);
+
+	times = times < 1 ? 1 : times > GATHER_LONGEST ? GATHER_LONGEST : times;
+	return (int64_t)(times * gather);
+}
+
 static void write_some(struct ingest *in)
 {
 	size_t n = 0, bytes = 0;
+	int64_t now = loop_now_us(in->loop);
 
 	/* A batch is bounded in bytes too: half of what may be held, so that the other half can
 	 * come in. */
@@ -84,14 +99,15 @@ static void write_some(struct ingest *in)
 		in->writing.items[i] = *store_queue_at(&in->ready, i);
 	store_queue_drop(&in->ready, n);
 	in->writing.n = n;
-	in->wrote_us = loop_now_us(in->loop);
+	in->gather_us = gather_for(in, n + in->ready.n, now - in->wrote_us);
+	in->wrote_us = now;
 	in->sink->ops->write(in->sink, &in->writing);
 }
 
 /* An idle event-store writes at once; a busy one gathers, so that a commit carries many. */
 void ingest_maybe_write(struct ingest *in)
 {
-	int64_t now = loop_now_us(in->loop), due = in->wrote_us + in->conf.gather_us;
+	int64_t now = loop_now_us(in->loop), due = in->wrote_us + in->gather_us;
 
 	if (!in->placed || in->writing.n || !in->ready.n || in->stopping)
 		return;
@@ -255,7 +271,8 @@ struct ingest *ingest_start(struct bus *bus, struct loop *loop, struct store_sin
 	}
 	in->writing.epoch = conf->epoch;
 	in->writing.items = xcalloc(in->conf.batch_max, sizeof(*in->writing.items));
-	in->wrote_us = loop_now_us(loop) - in->conf.gather_us;
+	in->gather_us = in->conf.gather_us;
+	in->wrote_us = loop_now_us(loop) - in->gather_us;
 	rng_seed(&in->rng, conf->epoch);
 	make_metrics(in, metrics);
 	timer_init(&in->flush, on_flush, in);

@@ -24,7 +24,8 @@ struct ingest_conf {
 	uint64_t epoch;
 	size_t batch_max;  /* messages in a batch; 0: 2,000 */
 	size_t bytes_max;  /* of what is held; 0: 32 MiB */
-	int64_t gather_us; /* at most one batch in this time, unless it is full; 0: 20 ms */
+	int64_t gather_us; /* at most one batch in this time, unless it is full; 0: 20 ms. Up to
+			      8 times as long when many messages come */
 	int ack_wait_ms;   /* 0: 30 s */
 };
 

@@ -41,6 +41,7 @@ struct ingest {
 	bool broken;           /* the stream is not what was stored: nothing is ingested */
 	int failures;          /* writes in a row */
 	int64_t wrote_us;      /* when the last write began */
+	int64_t gather_us;     /* how long after it the next one gathers, by what comes of late */
 	int64_t not_before_us; /* back-off */
 	struct timer flush, again, quiet;
 	struct loop_hook hook;

@@ -327,18 +327,34 @@ START_TEST(idle_writes_at_once_busy_gathers)
 	pass(&w, S);
 	send_events(&w, 1);
 	until_stored(&w, 1, 6000); /* the commit takes 5 ms */
-	/* 200 in 200 ms: at most one batch every 20 ms, and full ones are not waited for. */
+	/* 20 in 200 ms: at most one batch every 20 ms. */
 	int batches = w.db->batches;
-	for (int i = 0; i < 200; i++) {
+	for (int i = 0; i < 20; i++) {
 		send_events(&w, 1);
-		pass(&w, 1000);
+		pass(&w, 10000);
 	}
-	until_stored(&w, 201, S);
+	until_stored(&w, 21, S);
 	ck_assert_int_le(w.db->batches - batches, 12);
 	ck_assert_int_ge(w.db->batches - batches, 8);
+	/* 200 in 400 ms: fewer and larger ones, each 80 ms. */
+	batches = w.db->batches;
+	w.db->most = 0;
+	for (int i = 0; i < 200; i++) {
+		send_events(&w, 1);
+		pass(&w, 2000);
+	}
+	until_stored(&w, 221, 90000);
+	ck_assert_int_le(w.db->batches - batches, 7);
+	ck_assert_int_ge(w.db->most, 35);
+	/* Full ones are not waited for; what comes slowly again is there soon again. */
 	send_events(&w, 1000);
-	until_stored(&w, 1201, S);
+	until_stored(&w, 1221, S);
 	ck_assert_int_eq(w.db->most, 100);
+	pass(&w, S);
+	send_events(&w, 1);
+	until_stored(&w, 1222, 6000);
+	send_events(&w, 1);
+	until_stored(&w, 1223, 30000);
 	close_world(&w);
 }
 END_TEST
