@@ -70,13 +70,18 @@ $(BUILD)/bin/$(if $(filter penstock,$(1)),penstock,penstock-$(1)): $(call obj,to
 endef
 $(foreach t,$(TOOLS),$(eval $(call tool_rule,$(t))))
 
+# A test says what it needs besides its folder's service and common/ in a line of its own:
+# /* links: services/edge */.
+links   = $(shell sed -n 's,^/\* links: \(.*\) \*/$$,\1,p' $(1))
+
 # What the tests of one folder share lies beside them, in files that do not begin with test_.
 helpers = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(dir $(1))test_%,$(wildcard $(dir $(1))*.c)))
 
 define test_rule
 $(BUILD)/$(basename $(1)): $(BUILD)/$(1:.c=.o) $(call helpers,$(1)) \
     $(call nomain,services/$(notdir $(patsubst %/,%,$(dir $(1))))) \
-    $(call nomain,tools/$(notdir $(patsubst %/,%,$(dir $(1))))) $(LIB)
+    $(call nomain,tools/$(notdir $(patsubst %/,%,$(dir $(1))))) \
+    $(foreach d,$(call links,$(1)),$(call nomain,$(d))) $(LIB)
 	$$(Q)$$(LINK) -o $$@ $$^ $$(PKG_L) $$(shell pkg-config --libs check)
 endef
 $(foreach t,$(TEST_C),$(eval $(call test_rule,$(t))))
@@ -183,12 +188,10 @@ bench: deps
 	@$(MAKE) --no-print-directory -j2 all
 	@/usr/bin/python3 bench/run.py --bin $(BUILD)/bin $(BENCH)
 
-# tests/fuzz/fuzz_<name>.c says what it needs besides common/ in a line of its own: /* links: services/edge */.
+# tests/fuzz/fuzz_<name>.c says what it needs besides common/ likewise.
 # New inputs are kept under build/fuzz/corpus; those worth keeping for ever are in tests/fuzz/corpus/fuzz_<name>.
 FUZZ_S ?= 60
 FUZZ   ?= $(notdir $(FUZZERS))
-links   = $(shell sed -n 's,^/\* links: \(.*\) \*/$$,\1,p' $(1))
-
 define fuzz_rule
 $(BUILD)/$(1): $(BUILD)/tests/fuzz/$(1).o \
     $(foreach d,$(call links,tests/fuzz/$(1).c),$(call nomain,$(d))) $(LIB)

@@ -11,16 +11,15 @@
 #include "services/edge/wire.h"
 
 #define ANSWER_MS  500
-#define LEASES_MAX 4096
-#define IDLE_US    INT64_C(60000000)
+#define LEASES_MAX 65536
+#define LOOK_AT    4  /* others, when one more tenant comes */
 #define ALONE_MS   20 /* for another edge that nobody has heard of yet */
 
 struct tenant_lease {
 	struct hub *hub;
 	struct lease lease;
 	uint64_t hash;
-	int64_t used_us;
-	char tenant[TENANT_MAX + 1];
+	char tenant[];
 };
 
 /* --- leases ------------------------------------------------------------------------------- */
@@ -30,18 +29,20 @@ static bool same_tenant(const void *item, const void *key)
 	return !strcmp(((const struct tenant_lease *)item)->tenant, key);
 }
 
+/* A few at each call, so that there are never many more than those that send. */
 static void forget_idle(struct hub *hub)
 {
 	int64_t now = loop_now_us(hub->loop);
-	struct tenant_lease *t;
-	size_t at = 0;
 
-	while ((t = table_next(&hub->leases, &at))) {
-		if (t->lease.asking || now - t->used_us < IDLE_US)
+	for (int i = 0; i < LOOK_AT; i++) {
+		struct tenant_lease *t = table_next(&hub->leases, &hub->leases_at);
+
+		if (!t)
+			hub->leases_at = 0;
+		if (!t || !lease_idle(&t->lease, now))
 			continue;
 		table_remove(&hub->leases, t->hash, t);
 		free(t);
-		at = 0;
 	}
 }
 
@@ -50,24 +51,18 @@ static struct tenant_lease *get(struct hub *hub, const char *tenant)
 {
 	uint64_t hash = table_hash2(tenant, "");
 	struct tenant_lease *t = table_find(&hub->leases, hash, same_tenant, tenant);
+	size_t len = strlen(tenant) + 1;
 
-	if (!t && hub->leases.n == LEASES_MAX) {
-		if (loop_now_us(hub->loop) < hub->leases_full_us)
-			return NULL;
-		forget_idle(hub);
-		/* To look again and again at all of them would cost more than it brings. */
-		hub->leases_full_us = loop_now_us(hub->loop) + IDLE_US / 10;
-		if (hub->leases.n == LEASES_MAX)
-			return NULL;
-	}
-	if (!t) {
-		t = xcalloc(1, sizeof(*t));
-		t->hub = hub;
-		t->hash = hash;
-		memcpy(t->tenant, tenant, strlen(tenant) + 1);
-		table_add(&hub->leases, hash, t);
-	}
-	t->used_us = loop_now_us(hub->loop);
+	if (t)
+		return t;
+	forget_idle(hub);
+	if (hub->leases.n >= LEASES_MAX)
+		return NULL;
+	t = xcalloc(1, sizeof(*t) + len);
+	t->hub = hub;
+	t->hash = hash;
+	memcpy(t->tenant, tenant, len);
+	table_add(&hub->leases, hash, t);
 	return t;
 }
 
@@ -111,14 +106,14 @@ static bool spend(struct hub *hub, const char *tenant, unsigned part, int64_t by
 	struct tenant_lease *t = get(hub, tenant);
 	int64_t now = loop_now_us(hub->loop);
 	struct lease_question q;
+	bool spent;
 
 	if (!t)
 		return false;
-	if (lease_spend(&t->lease, bytes, now))
-		return true;
-	if (lease_ask(&t->lease, bytes, now, &q))
+	spent = lease_spend(&t->lease, bytes, now);
+	if (lease_ask(&t->lease, spent, bytes, now, &q))
 		ask(t, &q, part);
-	return false;
+	return spent;
 }
 
 /* --- one event ---------------------------------------------------------------------------- */

@@ -99,8 +99,8 @@ struct hub {
 	struct timer receipts_retry;
 	bool receipts_busy;
 
-	struct table leases;    /* direct.c: by tenant */
-	int64_t leases_full_us; /* not looked for room before that */
+	struct table leases; /* direct.c: by tenant */
+	size_t leases_at;    /* looked for idle ones up to there */
 	struct strbuf direct;
 
 	struct pending *pending;

@@ -3,56 +3,97 @@
 #include "proto/lease.pb-c.h"
 
 #define EVENTS_MIN 8 /* asked for by who needs few */
+#define EVENTS_FEW 32
 #define BYTES_MIN  8192
 #define MOST       INT64_C(1000000000)
-#define TTL_MAX_MS 10000
+#define GROWTH     4 /* … times the last one at most: a burst is no rate */
+#define TTL_MAX_MS 300000
+#define RETRY_MAX  10000
 #define AWAY_MS    1000 /* nobody answers */
-#define RARE_US    INT64_C(1000000)
+#define BUSY_S     2    /* a lease lasts so long */
+#define FEW_S      120  /* … and one of at most EVENTS_FEW */
+#define US_PER_S   INT64_C(1000000)
+
+static int64_t least(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static int64_t most(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+static bool live(const struct lease *l, int64_t now_us)
+{
+	return l->id && now_us < l->expires_us;
+}
+
+bool lease_spend(struct lease *l, int64_t bytes, int64_t now_us)
+{
+	if (!live(l, now_us) || l->events_used >= l->events || bytes > l->bytes - l->bytes_used ||
+	    bytes > l->data_max)
+		return false;
+	l->events_used++;
+	l->bytes_used += bytes;
+	return true;
+}
 
 /* Whoever sends so rarely would have a new lease for each event, and none when it comes. */
 static bool rare(struct lease *l, int64_t now_us)
 {
-	bool first = !l->seen_us || now_us - l->seen_us > RARE_US;
+	bool first = !l->seen_us || now_us - l->seen_us > LEASE_RARE_US;
 
 	l->seen_us = now_us;
 	return first;
 }
 
-bool lease_spend(struct lease *l, int64_t bytes, int64_t now_us)
+/* There is no need yet: neither half of it nor half of its time is over. */
+static bool enough(const struct lease *l, int64_t now_us)
 {
-	if (l->asking || l->events <= 0 || l->bytes < bytes || now_us >= l->expires_us ||
-	    bytes > l->data_max)
-		return false;
-	l->events--;
-	l->bytes -= bytes;
-	l->events_used++;
-	l->bytes_used += bytes;
-	l->seen_us = now_us;
-	return true;
+	return now_us < l->renew_us && 2 * l->events_used < l->events &&
+	       2 * l->bytes_used < l->bytes;
 }
 
-/* Twice as much where it was too little, else a half more than was used. */
-static int64_t wanted(int64_t used, int64_t left, int64_t least)
+static int64_t events_wanted(const struct lease *l, int64_t now_us)
 {
-	int64_t n = left <= 0 ? 2 * used : used + used / 2;
+	int64_t us = most(now_us - l->from_us, 1), used = l->events_used, n;
 
-	return n < least ? least : n > MOST ? MOST : n;
+	if (!l->id)
+		return EVENTS_MIN;
+	n = least(used * FEW_S * US_PER_S / us, EVENTS_FEW);
+	n = most(n, used * BUSY_S * US_PER_S / us);
+	n = most(least(n, GROWTH * l->events), EVENTS_MIN);
+	return least(n, MOST);
 }
 
-bool lease_ask(struct lease *l, int64_t bytes, int64_t now_us, struct lease_question *q)
+/* Twice what so many will need, if they are as long as the last ones. */
+static int64_t bytes_wanted(const struct lease *l, int64_t events, int64_t bytes)
+{
+	int64_t mean = l->events_used ? l->bytes_used / l->events_used + 1 : bytes;
+
+	return least(most(2 * most(events * mean, bytes), BYTES_MIN), MOST);
+}
+
+bool lease_ask(struct lease *l, bool spent, int64_t bytes, int64_t now_us, struct lease_question *q)
 {
 	if (rare(l, now_us) || l->asking || now_us < l->next_ask_us)
 		return false;
+	if (spent && enough(l, now_us))
+		return false;
 	/* One event that is longer than they may be is no reason for another lease. */
-	if (l->events > 0 && l->bytes >= bytes && now_us < l->expires_us)
+	if (!spent && live(l, now_us) && l->events_used < l->events &&
+	    bytes <= l->bytes - l->bytes_used)
 		return false;
 	*q = (struct lease_question){
 	    .last = l->id,
 	    .events_used = l->events_used,
 	    .bytes_used = l->bytes_used,
-	    .events_wanted = wanted(l->events_used, l->events, EVENTS_MIN),
-	    .bytes_wanted = wanted(l->bytes_used + bytes, l->bytes - bytes, BYTES_MIN),
+	    .events_wanted = events_wanted(l, now_us),
 	};
+	q->bytes_wanted = bytes_wanted(l, q->events_wanted, bytes);
+	l->events_told = l->events_used;
+	l->bytes_told = l->bytes_used;
 	l->asking = true;
 	l->asked_us = now_us;
 	return true;
@@ -61,22 +102,35 @@ bool lease_ask(struct lease *l, int64_t bytes, int64_t now_us, struct lease_ques
 void lease_answered(struct lease *l, const struct lease_grant *g, int64_t now_us)
 {
 	l->asking = false;
-	l->id = 0;
-	l->events = l->bytes = l->events_used = l->bytes_used = 0;
-	if (!g || g->events <= 0) {
-		l->next_ask_us = now_us + (g ? g->retry_ms : AWAY_MS) * 1000;
+	if (!g) {
+		l->next_ask_us = now_us + AWAY_MS * 1000;
+		return;
+	}
+	if (g->events <= 0) {
+		l->id = 0;
+		l->events = l->bytes = l->events_used = l->bytes_used = 0;
+		l->next_ask_us = now_us + g->retry_ms * 1000;
 		return;
 	}
 	l->id = g->id;
 	l->events = g->events;
 	l->bytes = g->bytes;
+	l->events_used -= l->events_told;
+	l->bytes_used -= l->bytes_told;
 	l->data_max = g->data_max;
+	l->from_us = l->asked_us;
+	l->renew_us = l->asked_us + g->ttl_ms * 500;
 	l->expires_us = l->asked_us + g->ttl_ms * 1000;
 }
 
-static int64_t bounded(uint64_t n, int64_t most)
+bool lease_idle(const struct lease *l, int64_t now_us)
 {
-	return n > (uint64_t)most ? most : (int64_t)n;
+	return !l->asking && !live(l, now_us) && now_us - l->seen_us > LEASE_RARE_US;
+}
+
+static int64_t bounded(uint64_t n, int64_t max)
+{
+	return n > (uint64_t)max ? max : (int64_t)n;
 }
 
 bool lease_read(const void *data, size_t len, struct lease_grant *g)
@@ -91,7 +145,7 @@ bool lease_read(const void *data, size_t len, struct lease_grant *g)
 	    .bytes = bounded(r->bytes, MOST),
 	    .data_max = bounded(r->data_max, MOST),
 	    .ttl_ms = bounded(r->ttl_ms, TTL_MAX_MS),
-	    .retry_ms = bounded(r->retry_ms, TTL_MAX_MS),
+	    .retry_ms = bounded(r->retry_ms, RETRY_MAX),
 	};
 	penstock__lease_reply__free_unpacked(r, NULL);
 	return true;

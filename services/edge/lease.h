@@ -1,14 +1,17 @@
 /* What this edge may let pass of a tenant's events without asking the router for each
  * (services/router/share.h). Pure.
  *
- *   none ──ask──► asking ──granted──► spending ──used up, or its time is over──► none
- *                    └───── nothing now, or no answer: not before next_ask_us ────┘
+ *   none ──ask──► granted ──its time is over──► none
+ *                 │  ▲ half used, or half its time: ask for the next one,
+ *                 └──┘ and go on with this one until the answer
  *
- * A lease is void from the moment that the next one is asked for, because the question says what
- * was used of it. It is asked for only when something has to pass, and for the second time within a
- * second, so a tenant that is silent or nearly so costs nothing, and as much is wanted as the last
- * one shows to be needed. Its time counts from the question, so it ends here before it does there.
- * Threads: one owner. */
+ * A question says what was used of the lease that it was asked under; the answer is a lease that
+ * takes over what is left of that one, so what passed meanwhile counts to the new one. Without an
+ * answer the old one goes on to its end. It is asked for only when something has to pass, and not
+ * by who sends less than an event a minute: he would pay a question for each. As much is wanted as
+ * lasts for two seconds; a little more, or as long as a minute or two, by who needs few, so that a
+ * question is rare beside the events. Its time counts from the question, so it ends here before it
+ * does there. Threads: one owner. */
 #ifndef PENSTOCK_EDGE_LEASE_H
 #define PENSTOCK_EDGE_LEASE_H
 
@@ -16,12 +19,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define LEASE_RARE_US INT64_C(60000000) /* between two events of who does not ask */
+
 struct lease {                           /* zeroed: none */
 	uint64_t id;                     /* 0: none */
-	int64_t events, bytes;           /* left */
-	int64_t events_used, bytes_used; /* of the last one */
-	int64_t asked_us, expires_us, next_ask_us;
-	int64_t seen_us;  /* the last event, by whichever road */
+	int64_t events, bytes;           /* granted */
+	int64_t events_used, bytes_used; /* of it */
+	int64_t events_told, bytes_told; /* … as the question under way says */
+	int64_t from_us, renew_us, expires_us;
+	int64_t asked_us, next_ask_us;
+	int64_t seen_us;  /* the last event, by whichever road; 0: none yet */
 	int64_t data_max; /* bytes of one event's data */
 	bool asking;
 };
@@ -37,13 +44,16 @@ struct lease_grant {
 	int64_t ttl_ms, retry_ms;
 };
 
-/* One event of so many bytes. False: not by this lease; then lease_ask(). */
+/* One event of so many bytes. False: not by this lease. After each, lease_ask(). */
 bool lease_spend(struct lease *l, int64_t bytes, int64_t now_us);
-/* After lease_spend() said no. Shall the router be asked now? Then *q is the question, and
- * lease_answered() is due. */
-bool lease_ask(struct lease *l, int64_t bytes, int64_t now_us, struct lease_question *q);
+/* After lease_spend(), and what it said. Shall the router be asked now? Then *q is the question,
+ * and lease_answered() is due. */
+bool lease_ask(struct lease *l, bool spent, int64_t bytes, int64_t now_us,
+	       struct lease_question *q);
 /* NULL: no answer, or none that can be read. */
 void lease_answered(struct lease *l, const struct lease_grant *g, int64_t now_us);
+/* Nothing is lost when it is forgotten. */
+bool lease_idle(const struct lease *l, int64_t now_us);
 /* A LeaseReply, bounded. False: it cannot be read. */
 bool lease_read(const void *data, size_t len, struct lease_grant *g);
 

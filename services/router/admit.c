@@ -222,13 +222,24 @@ static int check_payload(const Penstock__Command *cmd, const struct admit_facts 
 	return 0;
 }
 
+int64_t admit_burst(const struct tenant_limits *lim, const struct admit_state *state)
+{
+	return lim->burst - state->held_events;
+}
+
+int64_t admit_bytes_burst(const struct tenant_limits *lim, const struct admit_state *state)
+{
+	return lim->bytes_per_s - state->held_bytes;
+}
+
 /* Both limits are looked at before either is charged: a refused command costs nothing. */
 static int check_limits(const struct tenant_limits *lim, struct admit_state *state, int64_t bytes,
 			int64_t now_ns, struct admit_result *res)
 {
-	int64_t events_ns = gcra_wait_ns(&state->events, lim->events_per_s, lim->burst, 1, now_ns);
-	int64_t bytes_ns =
-	    gcra_wait_ns(&state->bytes, lim->bytes_per_s, lim->bytes_per_s, bytes, now_ns);
+	int64_t events_ns =
+	    gcra_wait_ns(&state->events, lim->events_per_s, admit_burst(lim, state), 1, now_ns);
+	int64_t bytes_ns = gcra_wait_ns(&state->bytes, lim->bytes_per_s,
+					admit_bytes_burst(lim, state), bytes, now_ns);
 	if (events_ns == 0 && bytes_ns == 0) {
 		gcra_take(&state->events, lim->events_per_s, 1, now_ns);
 		gcra_take(&state->bytes, lim->bytes_per_s, bytes, now_ns);
@@ -281,7 +292,7 @@ struct admit_quota admit_quota(const struct tenant_limits *lim, const struct adm
 	 */
 	int64_t window_s = lim->burst > rate ? (lim->burst - 1) / rate + 1 : 1;
 	int64_t reset_s = debt > 0 ? (debt - 1) / NS_PER_S + 1 : 0;
-	int64_t left = gcra_left(&state->events, rate, lim->burst, now_ns);
+	int64_t left = gcra_left(&state->events, rate, admit_burst(lim, state), now_ns);
 	return (struct admit_quota){
 	    .limit = rate > QUOTA_MAX / window_s ? QUOTA_MAX : rate * window_s,
 	    .window_s = window_s > UINT32_MAX ? UINT32_MAX : window_s,

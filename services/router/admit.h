@@ -50,9 +50,11 @@ struct admit_facts {
 	int64_t now_ns;                  /* monotonic */
 };
 
-/* A tenant's limits on this router. Zeroed: fresh. */
+/* A tenant's limits on this router. Zeroed: fresh. What is leased to edges (share.h) is held back:
+ * the buckets are smaller by so much, until it is used or given back. */
 struct admit_state {
 	struct gcra events, bytes;
+	int64_t held_events, held_bytes;
 	struct gcra tokens; /* in sixtieths, for its rate is a minute's */
 };
 
@@ -62,6 +64,10 @@ struct admit_result {
 	enum admit_limit limited;     /* this limit would refuse (shadow mode), or did */
 	struct admit_refusal refusal; /* with ADMIT_REFUSE */
 };
+
+/* How much the buckets hold now. */
+int64_t admit_burst(const struct tenant_limits *limits, const struct admit_state *state);
+int64_t admit_bytes_burst(const struct tenant_limits *limits, const struct admit_state *state);
 
 struct admit_result admit_command(const Penstock__Command *cmd, const struct admit_facts *facts,
 				  struct admit_state *state);

@@ -122,6 +122,8 @@ static void take(struct router *r, const Penstock__Command *cmd, unsigned part, 
 		router_refuse(r, kind_of(cmd), reply, &no);
 		return;
 	}
+	if (t)
+		share_expire(&t->share, &facts.tenant->limits, &t->limits, facts.now_ns);
 	struct admit_state nobody = {0};
 	struct admit_result res = admit_command(cmd, &facts, t ? &t->limits : &nobody);
 	count_limit(r, &facts, &res);

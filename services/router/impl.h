@@ -45,7 +45,7 @@ struct router_tenant {
 	char name[TENANT_MAX + 1];
 	unsigned part;
 	struct admit_state limits;
-	struct share *share; /* NULL: no edge has asked for a lease */
+	struct share share; /* of limits */
 	struct router_queue queues[ROUTER_POOLS];
 	int64_t used_us;
 	struct router *router;

@@ -19,7 +19,7 @@ static void answer(struct router *r, const char *to, const struct share_lease *l
 		reply.id = lease->id;
 		reply.events = (uint64_t)lease->events;
 		reply.bytes = (uint64_t)lease->bytes;
-		reply.ttl_ms = SHARE_TTL_MS;
+		reply.ttl_ms = lease->ttl_ms;
 	}
 	reply.retry_ms = SHARE_RETRY_MS;
 	reply.data_max = r->conf.data_max;
@@ -57,8 +57,6 @@ void router_lease(struct router *r, unsigned part, const char *reply, const void
 		return;
 	}
 	struct router_tenant *t = router_tenant_get(r, q->tenant);
-	if (!t->share)
-		t->share = xcalloc(1, sizeof(*t->share));
 	struct share_ask ask = {
 	    .edge = digest64(&(struct digest_part){q->edge, strlen(q->edge)}, 1),
 	    .last = q->last,
@@ -68,10 +66,10 @@ void router_lease(struct router *r, unsigned part, const char *reply, const void
 	    .bytes_wanted = amount(q->bytes_wanted),
 	};
 	/* Random: an id of another router, before this one owned the part, is none of ours. */
-	bool granted = share_grant(t->share, &tenant->limits, &t->limits, &ask,
+	bool granted = share_grant(&t->share, &tenant->limits, &t->limits, &ask,
 				   rng_next(&r->rng) | 1, loop_now_us(r->loop) * 1000, &lease);
 	metric_add(r->stats.leases[granted], 1);
 	if (granted)
-		metric_add(r->stats.leased_events, lease.events);
+		metric_add(r->stats.leased_events, lease.added);
 	answer(r, reply, granted ? &lease : NULL);
 }

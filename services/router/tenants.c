@@ -98,7 +98,7 @@ static void drop(struct router *r, struct router_tenant **at)
 		r->active_weight[p] -= q->counted_weight;
 	}
 	r->tenants.count--;
-	free(t->share);
+	share_done(&t->share);
 	free(t);
 }
 
@@ -119,11 +119,16 @@ static void drop_if(struct router *r,
 /* Its limits are full again, and nothing of it is under way: a fresh one would be the same. */
 static bool idle(struct router *r, struct router_tenant *t, int64_t now_us)
 {
-	(void)r;
+	const struct tenant *tenant;
+	if (now_us - t->used_us <= IDLE_US)
+		return false;
 	for (int p = 0; p < ROUTER_POOLS; p++)
 		if (window_busy(&t->queues[p].window) || t->queues[p].backlog)
 			return false;
-	return now_us - t->used_us > IDLE_US && t->limits.events.tat_ns < now_us * 1000 &&
+	tenant = catalog_tenant(r->catalog, t->name);
+	if (tenant)
+		share_expire(&t->share, &tenant->limits, &t->limits, now_us * 1000);
+	return (!tenant || !t->share.n) && t->limits.events.tat_ns < now_us * 1000 &&
 	       t->limits.bytes.tat_ns < now_us * 1000 && t->limits.tokens.tat_ns < now_us * 1000;
 }
 

@@ -172,14 +172,14 @@ async def test_a_flood_through_two_edges_keeps_the_limit(stack):
     assert direct(stack) - before > 50, "the direct road was taken"
     assert flood.refused > 0
     # In each stretch of time (by the client's clock: begun after its start, answered before its end) no more than the
-    # burst and the rate, for a lease's second longer.
+    # burst and the rate.
     starts = sorted(a for a, _ in flood.accepted)
     first = starts[0]
     for width in (1.0, 2.0, seconds):
         for at in range(int(seconds - width) * 10 + 1):
             a = first + at / 10
             n = sum(a <= s and e <= a + width for s, e in flood.accepted)
-            assert n <= burst + rate * (width + 1), (width, n)
+            assert n <= burst + rate * width + 1, (width, n)
     assert len(flood.accepted) >= rate * seconds * 0.6, "and it may use what it has"
 
 

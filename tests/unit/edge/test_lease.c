@@ -11,16 +11,25 @@
 #define S INT64_C(1000000)
 
 static const struct lease_grant ten = {
-    .id = 7, .events = 10, .bytes = 1000, .data_max = 500, .ttl_ms = 1000, .retry_ms = 200};
+    .id = 7, .events = 10, .bytes = 1000, .data_max = 500, .ttl_ms = 2000, .retry_ms = 200};
+
+/* One event, as the hub lets it pass. */
+static bool send(struct lease *l, int64_t bytes, int64_t now, bool *asked, struct lease_question *q)
+{
+	bool spent = lease_spend(l, bytes, now);
+
+	*asked = lease_ask(l, spent, bytes, now, q);
+	return spent;
+}
 
 static struct lease leased(int64_t now)
 {
 	struct lease l = {0};
 	struct lease_question q;
+	bool asked;
 
-	ck_assert(!lease_spend(&l, 10, now));
-	ck_assert(!lease_ask(&l, 10, now - S / 2, &q));
-	ck_assert(lease_ask(&l, 10, now, &q));
+	ck_assert(!send(&l, 10, now - S / 2, &asked, &q) && !asked);
+	ck_assert(!send(&l, 10, now, &asked, &q) && asked);
 	ck_assert_uint_eq(q.last, 0);
 	ck_assert_int_gt(q.events_wanted, 0);
 	ck_assert_int_gt(q.bytes_wanted, 10);
@@ -28,22 +37,33 @@ static struct lease leased(int64_t now)
 	return l;
 }
 
-START_TEST(spent_and_asked_for_again)
+START_TEST(half_used_and_asked_for_again)
 {
 	struct lease l = leased(S);
+	struct lease_grant g = ten;
 	struct lease_question q;
+	bool asked;
 
-	for (int i = 0; i < 10; i++) {
-		ck_assert(lease_spend(&l, 50, S + 1000));
-		ck_assert_int_eq(lease_ask(&l, 50, S + 1000, &q), i == 9);
+	for (int i = 1; i <= 5; i++) {
+		ck_assert(send(&l, 50, S + 1000, &asked, &q));
+		ck_assert_int_eq(asked, i == 5);
 	}
 	ck_assert_uint_eq(q.last, 7);
-	ck_assert_int_eq(q.events_used, 10);
-	ck_assert_int_eq(q.bytes_used, 500);
-	ck_assert_int_eq(q.events_wanted, 20); /* it was too little */
-	/* Void from the question on, and there is only one. */
-	ck_assert(!lease_spend(&l, 1, S + 1000));
-	ck_assert(!lease_ask(&l, 1, S + 1000, &q));
+	ck_assert_int_eq(q.events_used, 5);
+	ck_assert_int_eq(q.bytes_used, 250);
+	ck_assert_int_eq(q.events_wanted, 40); /* it was too little, but no more than four times */
+	/* It goes on meanwhile, and there is only one question. */
+	for (int i = 0; i < 4; i++)
+		ck_assert(send(&l, 50, S + 1000, &asked, &q) && !asked);
+	/* What passed since the question counts to the new one. */
+	g.id = 8;
+	g.events = 6;
+	lease_answered(&l, &g, S + 1300);
+	ck_assert(send(&l, 50, S + 1400, &asked, &q) && asked);
+	ck_assert_uint_eq(q.last, 8);
+	ck_assert_int_eq(q.events_used, 5);
+	ck_assert(send(&l, 50, S + 1400, &asked, &q) && !asked);
+	ck_assert(!send(&l, 50, S + 1400, &asked, &q) && !asked);
 }
 END_TEST
 
@@ -51,29 +71,70 @@ START_TEST(its_time_is_counted_from_the_question)
 {
 	struct lease l = leased(S);
 	struct lease_question q;
+	bool asked;
 
-	ck_assert(lease_spend(&l, 1, 2 * S - 1));
-	ck_assert(!lease_spend(&l, 1, 2 * S));
-	ck_assert(lease_ask(&l, 1, 2 * S, &q));
-	ck_assert_int_eq(q.events_used, 1);
-	ck_assert_int_lt(q.events_wanted, 10); /* few are needed */
+	ck_assert(send(&l, 1, 2 * S - 1, &asked, &q) && !asked);
+	/* Half of it is over. */
+	ck_assert(send(&l, 1, 2 * S, &asked, &q) && asked);
+	ck_assert_int_eq(q.events_used, 2);
+	lease_answered(&l, NULL, 3 * S);
+	ck_assert(send(&l, 1, 3 * S - 1, &asked, &q) && !asked);
+	ck_assert(!send(&l, 1, 3 * S, &asked, &q) && !asked);
+	ck_assert(!send(&l, 1, 4 * S, &asked, &q) && asked);
+	ck_assert_uint_eq(q.last, 7);
+	ck_assert_int_eq(q.events_used, 3);
 }
 END_TEST
 
 /* A lease would be over before the next one comes. */
-START_TEST(who_sends_rarely_does_not_ask)
+START_TEST(who_sends_hardly_ever_does_not_ask)
 {
 	struct lease l = {0};
 	struct lease_question q;
+	int64_t now = 0;
+	bool asked;
 
-	for (int i = 1; i < 10; i++) {
-		ck_assert(!lease_spend(&l, 10, i * (S + 1)));
-		ck_assert(!lease_ask(&l, 10, i * (S + 1), &q));
+	for (int i = 0; i < 10; i++) {
+		now += LEASE_RARE_US + 1;
+		ck_assert(!send(&l, 10, now, &asked, &q) && !asked);
 	}
-	ck_assert(lease_ask(&l, 10, 10 * S, &q));
-	lease_answered(&l, &ten, 10 * S + 100);
-	ck_assert(lease_spend(&l, 10, 10 * S + 200));
-	ck_assert(!lease_ask(&l, 10, 12 * S, &q));
+	ck_assert(!send(&l, 10, now + LEASE_RARE_US, &asked, &q) && asked);
+	lease_answered(&l, &ten, now + LEASE_RARE_US + 100);
+	ck_assert(send(&l, 10, now + LEASE_RARE_US + 200, &asked, &q) && !asked);
+	ck_assert(!lease_idle(&l, now + LEASE_RARE_US + 300));
+	ck_assert(!send(&l, 10, now + 3 * LEASE_RARE_US, &asked, &q) && !asked);
+	ck_assert(!lease_idle(&l, now + 4 * LEASE_RARE_US));
+	ck_assert(lease_idle(&l, now + 4 * LEASE_RARE_US + 1));
+}
+END_TEST
+
+/* A question is rare beside the events, also if they are rare. */
+START_TEST(few_questions)
+{
+	static const int64_t gaps[] = {500, 5000, 50000, 500000, 2 * S, 5 * S, 10 * S};
+	struct lease_question q;
+	struct lease_grant g = {.data_max = 500, .ttl_ms = 120000};
+	bool asked;
+
+	for (size_t i = 0; i < sizeof(gaps) / sizeof(gaps[0]); i++) {
+		struct lease l = {0};
+		int64_t now = S;
+		int direct = 0, questions = 0;
+
+		for (int n = 0; n < 20000; n++, now += gaps[i]) {
+			direct += send(&l, 100, now, &asked, &q);
+			questions += asked;
+			if (!asked)
+				continue;
+			g.id++;
+			g.events = q.events_wanted;
+			g.bytes = q.bytes_wanted;
+			g.ttl_ms = g.events > 32 ? 2000 : 120000;
+			lease_answered(&l, &g, now + 300);
+		}
+		ck_assert_int_ge(direct, 19990);
+		ck_assert_int_lt(questions, gaps[i] == 10 * S ? 4000 : 2000);
+	}
 }
 END_TEST
 
@@ -81,20 +142,18 @@ START_TEST(bytes)
 {
 	struct lease l = leased(S);
 	struct lease_question q;
+	bool asked;
 
 	/* Longer than any may be: not by this road, and no reason for another lease. */
-	ck_assert(!lease_spend(&l, 501, S + 1));
-	ck_assert(!lease_ask(&l, 501, S + 1, &q));
-	ck_assert(lease_spend(&l, 500, S + 1));
-	ck_assert(lease_spend(&l, 400, S + 1));
-	ck_assert(!lease_spend(&l, 101, S + 1));
-	ck_assert(lease_ask(&l, 101, S + 1, &q));
-	ck_assert_int_eq(q.bytes_used, 900);
-	ck_assert_int_ge(q.bytes_wanted, 2002);
+	ck_assert(!send(&l, 501, S + 1, &asked, &q) && !asked);
+	ck_assert(send(&l, 500, S + 1, &asked, &q) && asked);
+	ck_assert_int_eq(q.bytes_used, 500);
+	ck_assert_int_ge(q.bytes_wanted, 500 * q.events_wanted);
+	ck_assert(send(&l, 400, S + 1, &asked, &q));
+	ck_assert(!send(&l, 101, S + 1, &asked, &q));
 	/* A long one that comes again and again gets a lease that it fits in. */
 	lease_answered(&l, &ten, S + 1);
-	ck_assert(!lease_spend(&l, 100000, S + 1));
-	ck_assert(lease_ask(&l, 100000, S + 1, &q));
+	ck_assert(!send(&l, 100000, S + 1, &asked, &q) && asked);
 	ck_assert_int_ge(q.bytes_wanted, 100000);
 }
 END_TEST
@@ -105,15 +164,23 @@ START_TEST(refused_or_nobody_there)
 	struct lease l = {0};
 	struct lease_question q;
 
-	ck_assert(!lease_ask(&l, 1, S, &q));
-	ck_assert(lease_ask(&l, 1, S, &q));
+	ck_assert(!lease_ask(&l, false, 1, S, &q));
+	ck_assert(lease_ask(&l, false, 1, S, &q));
 	lease_answered(&l, &nothing, S);
 	ck_assert(!lease_spend(&l, 1, S));
-	ck_assert(!lease_ask(&l, 1, S + 199999, &q));
-	ck_assert(lease_ask(&l, 1, S + 200000, &q));
+	ck_assert(!lease_ask(&l, false, 1, S + 199999, &q));
+	ck_assert(lease_ask(&l, false, 1, S + 200000, &q));
 	lease_answered(&l, NULL, 2 * S);
-	ck_assert(!lease_ask(&l, 1, 3 * S - 1, &q));
-	ck_assert(lease_ask(&l, 1, 3 * S, &q));
+	ck_assert(!lease_ask(&l, false, 1, 3 * S - 1, &q));
+	ck_assert(lease_ask(&l, false, 1, 3 * S, &q));
+	/* What there was is nobody's any more. */
+	l = leased(S);
+	ck_assert(lease_ask(&l, true, 1, 2 * S, &q));
+	lease_answered(&l, &nothing, 2 * S);
+	ck_assert(!lease_spend(&l, 1, 2 * S));
+	ck_assert(lease_ask(&l, false, 1, 3 * S, &q));
+	ck_assert_uint_eq(q.last, 0);
+	ck_assert_int_eq(q.events_used, 0);
 }
 END_TEST
 
@@ -130,7 +197,7 @@ START_TEST(replies_are_bounded)
 	ck_assert(lease_read(data, len, &g));
 	ck_assert_int_eq(g.events, 1000000000);
 	ck_assert_int_eq(g.bytes, 1000000000);
-	ck_assert_int_eq(g.ttl_ms, 10000);
+	ck_assert_int_eq(g.ttl_ms, 300000);
 	ck_assert_int_eq(g.retry_ms, 10000);
 	ck_assert(!lease_read("\xff\xff", 2, &g));
 	ck_assert(lease_read("", 0, &g));
@@ -206,6 +273,6 @@ START_TEST(a_command_becomes_an_event)
 }
 END_TEST
 
-RUN_TESTS("edge: leases", spent_and_asked_for_again, its_time_is_counted_from_the_question,
-	  who_sends_rarely_does_not_ask, bytes, refused_or_nobody_there, replies_are_bounded,
-	  a_command_becomes_an_event)
+RUN_TESTS("edge: leases", half_used_and_asked_for_again, its_time_is_counted_from_the_question,
+	  who_sends_hardly_ever_does_not_ask, few_questions, bytes, refused_or_nobody_there,
+	  replies_are_bounded, a_command_becomes_an_event)
