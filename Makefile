@@ -86,6 +86,9 @@ $(BUILD)/$(basename $(1)): $(BUILD)/$(1:.c=.o) $(call helpers,$(1)) \
 endef
 $(foreach t,$(TEST_C),$(eval $(call test_rule,$(t))))
 
+# saga_rig.c writes down which transitions the tests of the saga take.
+$(BUILD)/tests/unit/orchestrator-worker/test_%: private LDFLAGS += -Wl,--wrap=saga_follows
+
 $(BUILD)/tests/conformance/conformance: $(call obj,tests/conformance) $(LIB)
 	$(Q)$(LINK) -o $@ $^ $(PKG_L) $(shell pkg-config --libs check)
 

@@ -29,7 +29,8 @@ struct rig {
 	unsigned attempts[8];                    /* of the newest call */
 };
 
-#define RIG_START INT64_C(1700000000000)
+#define RIG_START  INT64_C(1700000000000)
+#define RIG_STATES 32 /* more than a machine has */
 
 /* doc: of the pipeline, with ' for "; NULL: there is none. accepted: members added to
  * task.accepted, or "". */
