@@ -6,6 +6,7 @@
 
 #include "common/ids.h"
 #include "common/json.h"
+#include "services/edge/client_msg.h"
 #include "services/edge/jwt.h"
 #include "services/edge/resume.h"
 
@@ -55,6 +56,11 @@ bool auth_origin_allowed(const json_t *origins, const char *origin)
 			return true;
 	}
 	return false;
+}
+
+char *auth_origin(const char *header)
+{
+	return header ? xstrdup(strlen(header) <= ORIGIN_MAX ? header : "null") : NULL;
 }
 
 /* --- API keys ----------------------------------------------------------------------------- */
@@ -183,6 +189,20 @@ bool auth_signed_by(const char *principal, const char *kid)
 
 	return auth_is_jwt(principal) && !strncmp(principal + sizeof(JWT_PREFIX) - 1, kid, n) &&
 	       principal[sizeof(JWT_PREFIX) - 1 + n] == ':';
+}
+
+char *auth_token(const char *authorization, const char *query)
+{
+	const char *token = NULL;
+
+	if (authorization && !strncasecmp(authorization, "Bearer ", 7))
+		token = authorization + 7 + strspn(authorization + 7, " ");
+	else if (!authorization)
+		token = query;
+	if (!token || !*token)
+		return NULL;
+	/* One that is too long is a bad one, and not none. */
+	return xstrdup(strlen(token) <= TOKEN_MAX ? token : "");
 }
 
 /* --- the door ----------------------------------------------------------------------------- */

@@ -28,6 +28,8 @@ enum auth_result {
 	AUTH_BUSY,      /* more come in than the edge takes in a second: close 4101 */
 };
 
+#define ORIGIN_MAX 300 /* of an Origin header */
+
 #define AUTH_ORIGIN_TEXT "the tenant does not let pages of this origin in"
 
 struct auth_identity {
@@ -37,6 +39,12 @@ struct auth_identity {
 	int64_t expires_us;    /* 0: never */
 	struct permit *permit; /* one reference; NULL: all that the scopes allow */
 };
+
+/* The token of a request: Authorization: Bearer, or where that header is not there the query's
+ * access_token. Each NULL: not there. Owned by the caller; NULL: none. */
+char *auth_token(const char *authorization, const char *query);
+/* Its Origin header, likewise: one that is too long is none that anybody allows. */
+char *auth_origin(const char *header);
 
 /* now_us: UTC. origin: of the page that asks, NULL for who is no browser. *who is set only for
  * AUTH_OK, and then auth_identity_done() is due. token NULL or "": AUTH_BAD. */

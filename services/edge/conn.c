@@ -52,16 +52,25 @@ static void arm(struct conn *c)
 
 /* --- what is watched ---------------------------------------------------------------------- */
 
-static void watch(struct conn *c)
+static bool reads(const struct conn *c)
 {
 	bool leaving = c->drain == DRAIN_LEAVING && !c->close_sent;
 	bool choked = c->choked && !c->close_sent; /* the client's close frame is wanted */
-	bool reads =
-	    !c->intake.until_us && !choked && !leaving && c->session.state != SESSION_CHECKING;
-	uint32_t events = (reads ? EPOLLIN : 0) | (c->blocked ? EPOLLOUT : 0);
 
+	return !c->intake.until_us && !choked && !leaving && c->session.state != SESSION_CHECKING;
+}
+
+static void watch_for(struct conn *c, uint32_t events)
+{
 	if (!c->closed && loop_io_mod(c->reactor->loop, &c->io, events, NULL))
 		conn_abort(c);
+}
+
+/* What shall not be read goes on being watched until something comes (on_io()): mostly nothing
+ * does before it may be read again, and two system calls are saved. */
+static void watch(struct conn *c)
+{
+	watch_for(c, (reads(c) ? EPOLLIN : c->io.events & EPOLLIN) | (c->blocked ? EPOLLOUT : 0));
 }
 
 /* Nothing more is read while the plane has not answered what was, or the client does not read the
@@ -107,7 +116,7 @@ static uint32_t queued(const struct conn *c)
 	return c->out.data_bytes + c->out.control_bytes;
 }
 
-static bool push(struct conn *c, struct out_ref *ref, bool replay)
+static bool queue(struct conn *c, struct out_ref *ref, bool replay)
 {
 	const struct edge_conf *conf = c->reactor->edge->conf;
 	uint32_t hard = (uint32_t)conf->out_hard_bytes, before;
@@ -120,6 +129,13 @@ static bool push(struct conn *c, struct out_ref *ref, bool replay)
 	if (outq_push(&c->out, &bounds, ref) != OUTQ_QUEUED)
 		return false;
 	c->reactor->tally.queued += queued(c) - before;
+	return true;
+}
+
+static bool push(struct conn *c, struct out_ref *ref, bool replay)
+{
+	if (!queue(c, ref, replay))
+		return false;
 	gather_waits(&c->reactor->gather, queued(c));
 	if (!c->blocked)
 		mark_dirty(c);
@@ -211,6 +227,17 @@ static bool send_control(struct conn *c, enum ws_opcode opcode, const void *data
 	fits = push(c, ref, false);
 	out_ref_drop(pool, ref);
 	return fits;
+}
+
+void conn_greet(struct conn *c, struct frame *answer)
+{
+	struct out_ref *ref = out_ref_new(&c->reactor->pool, answer);
+
+	if (c->session.state == SESSION_CHECKING)
+		(void)queue(c, ref, false); /* nothing else is queued, so it has room */
+	else
+		(void)push(c, ref, false);
+	out_ref_drop(&c->reactor->pool, ref);
 }
 
 static void cut(struct conn *c)
@@ -507,7 +534,9 @@ static void on_io(struct loop_io *io, uint32_t events, void *arg)
 	struct conn *c = arg;
 
 	(void)io;
-	if (events & EPOLLIN)
+	if (events & EPOLLIN && !reads(c))
+		watch_for(c, c->io.events & ~(uint32_t)EPOLLIN);
+	else if (events & EPOLLIN)
 		read_some(c);
 	else if (events & (EPOLLERR | EPOLLHUP))
 		conn_abort(c);
@@ -647,7 +676,7 @@ static void list(struct conn *c)
 	if (r->conns)
 		r->conns->prev = c;
 	r->conns = c;
-	r->n_conns++;
+	atomic_fetch_add_explicit(&r->n_conns, 1, memory_order_relaxed);
 }
 
 static void unlist(struct conn *c)
@@ -660,13 +689,13 @@ static void unlist(struct conn *c)
 		r->conns = c->next;
 	if (c->next)
 		c->next->prev = c->prev;
-	r->n_conns--;
+	atomic_fetch_sub_explicit(&r->n_conns, 1, memory_order_relaxed);
 }
 
 /* Frames go out when they are written; and what a client does not read stays here, where the bounds
  * see it and ephemeral frames can still be dropped, instead of in megabytes of the kernel's.
  */
-static void set_socket(const struct reactor *r, int fd)
+void conn_set_socket(const struct reactor *r, int fd)
 {
 	int one = 1, unsent = (int)r->edge->conf->out_soft_bytes / 2;
 
@@ -691,7 +720,6 @@ struct conn *conn_new(struct reactor *r, int fd, char *token, char *origin,
 	c->out.window_bits = terms->window_bits;
 	c->out.form = (terms->encoding == ENCODING_PROTOBUF ? FORM_PROTOBUF : 0) |
 		      (terms->deflate ? FORM_DEFLATED : 0);
-	set_socket(r, fd);
 	list(c);
 	metric_add(r->edge->stats.connections, 1);
 	metric_add(r->edge->stats.opened, 1);

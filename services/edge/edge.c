@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "services/edge/gate.h"
 #include "services/edge/http.h"
 #include "services/edge/hub.h"
 #include "services/edge/reactor.h"
@@ -97,14 +98,17 @@ static int start_doors(struct edge *edge, struct error *err)
 	edge->http = http_open(edge, err);
 	if (!edge->http)
 		return -1;
+	edge->port = gates_listen(edge, err);
+	if (edge->port < 0)
+		return -1;
 	if (*conf->url)
 		strbuf_adds(&url, conf->url);
 	else
-		strbuf_addf(&url, "http://%s:%d", conf->addr, http_port(edge->http));
+		strbuf_addf(&url, "http://%s:%d", conf->addr, edge->port);
 	edge->url = strbuf_detach(&url, NULL);
-	log_at(LOG_INFO, "listening", LOG_S("addr", conf->addr),
-	       LOG_I("port", http_port(edge->http)), LOG_S("url", edge->url),
-	       LOG_I("admin_port", admin_port(edge->admin)), LOG_I("reactors", edge->n_reactors));
+	log_at(LOG_INFO, "listening", LOG_S("addr", conf->addr), LOG_I("port", edge->port),
+	       LOG_S("url", edge->url), LOG_I("admin_port", admin_port(edge->admin)),
+	       LOG_I("reactors", edge->n_reactors));
 	return 0;
 }
 
@@ -142,7 +146,7 @@ struct edge *edge_open_on(struct loop *loop, uint64_t seed, struct edge_conf *co
 
 int edge_port(const struct edge *edge)
 {
-	return http_port(edge->http);
+	return edge->port;
 }
 
 struct loop *edge_loop(struct edge *edge)
@@ -268,8 +272,7 @@ static void take_down(struct edge *edge)
 			streams_end(edge->reactors[i]);
 		turn_until(edge, nobody_waits, HANG_UP_US);
 		turn_until(edge, answered, HANG_UP_US / 10);
-		http_close(edge->http);
-		edge->http = NULL;
+		http_stop(edge->http);
 	}
 	for (unsigned i = 0; i < edge->n_reactors; i++)
 		reactor_stop(edge->reactors[i], on_stopped, edge);

@@ -29,6 +29,7 @@ struct edge {
 	struct admin *admin;
 	struct hub *hub;
 	struct http *http;
+	int port; /* the clients' */
 	struct reactor **reactors;
 	unsigned n_reactors;
 	_Atomic unsigned next_reactor;

@@ -1,10 +1,8 @@
 #include "services/edge/http.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +15,6 @@
 #include "services/edge/http_peers.h"
 #include "services/edge/problem.h"
 
-#define BACKLOG           4096
 #define CONNECTION_MEMORY 16384 /* request line and headers */
 #define RETRY_S           1     /* where nobody said more */
 #define SWEEP_US          500000
@@ -26,9 +23,9 @@ struct http {
 	struct edge *edge;
 	struct peers peers;
 	struct timer sweep;
-	struct MHD_Daemon *daemon;
-	int port;
-	int static_dir; /* -1: none */
+	pthread_mutex_t taking;    /* http_take() against http_stop() */
+	struct MHD_Daemon *daemon; /* NULL: stopped */
+	int static_dir;            /* -1: none */
 	_Atomic int active;
 	pthread_mutex_t lock; /* what is below */
 	bool refusing;
@@ -189,17 +186,7 @@ const char *call_header(const struct call *c, const char *name)
 
 char *call_token(const struct call *c)
 {
-	const char *header = call_header(c, "Authorization");
-	const char *token = NULL;
-
-	if (header && !strncasecmp(header, "Bearer ", 7))
-		token = header + 7 + strspn(header + 7, " ");
-	else if (!header)
-		token = call_query(c, "access_token");
-	if (!token || !*token)
-		return NULL;
-	/* One that is too long is a bad one, and not none. */
-	return xstrdup(strlen(token) <= TOKEN_MAX ? token : "");
+	return auth_token(call_header(c, "Authorization"), call_query(c, "access_token"));
 }
 
 /* Does the path fit? What stands for {} is copied to param. */
@@ -597,13 +584,12 @@ struct http *http_open(struct edge *edge, struct error *err)
 {
 	const struct edge_conf *conf = edge->conf;
 	struct http *http = xcalloc(1, sizeof(*http));
-	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons((uint16_t)conf->port)};
-	const union MHD_DaemonInfo *info;
-	unsigned flags =
-	    MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE;
+	unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+			 MHD_ALLOW_UPGRADE | MHD_USE_NO_LISTEN_SOCKET;
 
 	http->edge = edge;
 	pthread_mutex_init(&http->lock, NULL);
+	pthread_mutex_init(&http->taking, NULL);
 	peers_init(&http->peers, conf->http_timeout_s * 1000000);
 	timer_init(&http->sweep, on_sweep, http);
 	timer_set(edge_loop(edge), &http->sweep, SWEEP_US);
@@ -618,34 +604,29 @@ struct http *http_open(struct edge *edge, struct error *err)
 			return NULL;
 		}
 	}
-	if (inet_pton(AF_INET, conf->addr, &addr.sin_addr) != 1) {
-		err_set(err, ERR_FATAL, "PENSTOCK_EDGE_ADDR: %s is no IPv4 address", conf->addr);
-		http_close(http);
-		return NULL;
-	}
 	http->daemon = MHD_start_daemon(
-	    flags, 0, NULL, NULL, on_request, http, MHD_OPTION_SOCK_ADDR, &addr,
-	    MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION,
-	    on_connection, http, MHD_OPTION_URI_LOG_CALLBACK, on_uri, NULL,
-	    MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)conf->http_timeout_s,
-	    MHD_OPTION_LISTEN_BACKLOG_SIZE, (unsigned)BACKLOG, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-	    (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_LIMIT, (unsigned)16384,
-	    MHD_OPTION_THREAD_POOL_SIZE,
+	    flags, 0, NULL, NULL, on_request, http, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
+	    MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_URI_LOG_CALLBACK, on_uri,
+	    NULL, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)conf->http_timeout_s,
+	    MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+	    MHD_OPTION_CONNECTION_LIMIT, (unsigned)16384, MHD_OPTION_THREAD_POOL_SIZE,
 	    (unsigned)(conf->http_threads > 1 ? conf->http_threads : 0), MHD_OPTION_END);
-	info = http->daemon ? MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_BIND_PORT) : NULL;
-	if (!info) {
-		err_set(err, ERR_FATAL, "cannot listen on %s:%lld", conf->addr,
-			(long long)conf->port);
+	if (!http->daemon) {
+		err_set(err, ERR_FATAL, "cannot start libmicrohttpd");
 		http_close(http);
 		return NULL;
 	}
-	http->port = info->port;
 	return http;
 }
 
-int http_port(const struct http *http)
+void http_take(struct http *http, int fd, const struct sockaddr_storage *addr, socklen_t len)
 {
-	return http->port;
+	pthread_mutex_lock(&http->taking);
+	if (http->daemon) /* it closes the socket if it cannot have it */
+		(void)MHD_add_connection(http->daemon, fd, (const struct sockaddr *)addr, len);
+	else
+		close(fd);
+	pthread_mutex_unlock(&http->taking);
 }
 
 int http_active(struct http *http)
@@ -664,16 +645,28 @@ int http_refuse(struct http *http)
 	return waiting;
 }
 
+void http_stop(struct http *http)
+{
+	struct MHD_Daemon *daemon;
+
+	pthread_mutex_lock(&http->taking);
+	daemon = http->daemon;
+	http->daemon = NULL;
+	pthread_mutex_unlock(&http->taking);
+	if (daemon)
+		MHD_stop_daemon(daemon);
+}
+
 void http_close(struct http *http)
 {
 	if (!http)
 		return;
-	if (http->daemon)
-		MHD_stop_daemon(http->daemon);
+	http_stop(http);
 	timer_cancel(edge_loop(http->edge), &http->sweep);
 	peers_done(&http->peers);
 	if (http->static_dir >= 0)
 		close(http->static_dir);
+	pthread_mutex_destroy(&http->taking);
 	pthread_mutex_destroy(&http->lock);
 	free(http);
 }

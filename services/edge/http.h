@@ -1,5 +1,5 @@
-/* The clients' port: plain HTTP and the WebSocket handshake, by libmicrohttpd with its own epoll
- * threads.
+/* Plain HTTP, and the WebSocket handshakes that the gates (gate.h) leave to it, by libmicrohttpd
+ * with its own epoll threads.
  *
  * A request that needs the plane is suspended, goes to the hub's thread (authentication, then what
  * its route does) and is resumed with the answer in it; nothing in libmicrohttpd's threads ever
@@ -19,12 +19,16 @@ struct http;
 struct call;
 
 struct http *http_open(struct edge *edge, struct error *err);
-int http_port(const struct http *http);
+/* A connection that was accepted, of which nothing is read yet (owned). Any thread; addr is copied.
+ */
+void http_take(struct http *http, int fd, const struct sockaddr_storage *addr, socklen_t len);
 /* Requests that were begun and are not answered yet. */
 int http_active(struct http *http);
 /* From now on every request is answered by 503 at once. Returns how many still wait for the hub. */
 int http_refuse(struct http *http);
-void http_close(struct http *http); /* none may wait for the hub; NULL is fine */
+/* No more of it: what http_take() gets is closed. None may wait for the hub; again is fine. */
+void http_stop(struct http *http);
+void http_close(struct http *http); /* likewise, and nobody calls http_take(); NULL is fine */
 
 /* --- for the routes ------------------------------------------------------------------------ */
 

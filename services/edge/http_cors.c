@@ -4,14 +4,9 @@
 
 #include "services/edge/http.h"
 
-#define ORIGIN_MAX 300
-
 char *call_origin(const struct call *c)
 {
-	const char *origin = call_header(c, "Origin");
-
-	/* One that is too long is none that anybody allows. */
-	return origin ? xstrdup(strlen(origin) <= ORIGIN_MAX ? origin : "null") : NULL;
+	return auth_origin(call_header(c, "Origin"));
 }
 
 /* A preflight comes without a token, so nobody's list can be asked: it is answered for all, and the

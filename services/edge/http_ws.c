@@ -3,87 +3,21 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "common/log.h"
 #include "common/ws.h"
+#include "services/edge/gate.h"
+#include "services/edge/handshake.h"
 #include "services/edge/http.h"
 #include "services/edge/reactor.h"
 
-#define SUBPROTOCOLS "penstock.v1.json and penstock.v1.protobuf"
-
-/* Is word one of the comma separated tokens? */
-static bool has_token(const char *list, const char *word)
+static enum MHD_Result take_header(void *cls, enum MHD_ValueKind kind, const char *name,
+				   const char *value)
 {
-	size_t len = strlen(word);
-
-	while (list && *list) {
-		size_t n;
-
-		list += strspn(list, " \t,");
-		n = strcspn(list, " \t,");
-		if (n == len && !strncasecmp(list, word, n))
-			return true;
-		list += n;
-	}
-	return false;
-}
-
-/* 16 bytes in base64 (4.1): 22 characters and two equals signs. */
-static bool valid_key(const char *key)
-{
-	static const char alphabet[] =
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-	return key && strlen(key) == 24 && strspn(key, alphabet) == 22 && !strcmp(key + 22, "==");
-}
-
-struct offers {
-	bool any_protocol;
-	bool may_deflate;
-	struct ws_terms *terms;
-};
-
-static enum MHD_Result look_at_offer(void *cls, enum MHD_ValueKind kind, const char *key,
-				     const char *value)
-{
-	struct offers *o = cls;
-
 	(void)kind;
-	if (value && !strcasecmp(key, "Sec-WebSocket-Protocol")) {
-		o->any_protocol = true;
-		terms_protocol(o->terms, value);
-	} else if (value && o->may_deflate && !strcasecmp(key, "Sec-WebSocket-Extensions")) {
-		terms_extensions(o->terms, value);
-	}
+	if (value) /* of those that can be there once the first one counts */
+		(void)handshake_header(cls, name, value);
 	return MHD_YES;
-}
-
-static int check_handshake(struct call *c)
-{
-	struct edge *edge = call_edge(c);
-	struct offers offers = {.may_deflate = edge->conf->deflate, .terms = &c->terms};
-	const char *version = call_header(c, "Sec-WebSocket-Version");
-
-	if (c->head || !has_token(call_header(c, "Upgrade"), "websocket") ||
-	    !has_token(call_header(c, "Connection"), "upgrade"))
-		return client_refuse(&c->why, "upgrade_required",
-				     "this is the door for WebSockets");
-	if (!version || strcmp(version, "13"))
-		return client_refuse(&c->why, "upgrade_required", "only version 13 is spoken");
-	if (!valid_key(call_header(c, "Sec-WebSocket-Key")))
-		return client_refuse(&c->why, "bad_request", "Sec-WebSocket-Key is not valid");
-	MHD_get_connection_values(c->connection, MHD_HEADER_KIND, look_at_offer, &offers);
-	if (offers.any_protocol && !c->terms.named)
-		return client_refuse(&c->why, "bad_request", "the subprotocols are " SUBPROTOCOLS);
-	if (atomic_load(&edge->draining))
-		return client_refuse(&c->why, "unavailable", "this edge is draining");
-	if (!atomic_load(&edge->serving))
-		return client_refuse(&c->why, "unavailable", "this edge is not ready");
-	if (atomic_load(&edge->connections) >= edge->conf->connections)
-		return client_refuse(&c->why, "overloaded",
-				     "this edge has as many connections as it may have");
-	return 0;
 }
 
 /* The socket is doubled and goes to a reactor; closing libmicrohttpd's own makes it forget the
@@ -101,14 +35,28 @@ static void on_upgrade(void *cls, struct MHD_Connection *connection, void *state
 		log_at(LOG_ERROR, "cannot take over a connection", LOG_S("error", strerror(errno)));
 	} else {
 		unsigned i = atomic_fetch_add(&edge->next_reactor, 1) % edge->n_reactors;
+		struct newcomer n = {
+		    .fd = fd, .token = c->token, .origin = c->origin, .terms = c->terms};
 
 		(void)fcntl(fd, F_SETFL, O_NONBLOCK);
+		strbuf_add(&n.input, extra, extra_len);
 		atomic_fetch_add(&edge->connections, 1);
-		reactor_accept(edge->reactors[i], fd, c->token, c->origin, &c->terms, extra,
-			       extra_len);
+		reactor_accept(edge->reactors[i], &n);
 		c->token = c->origin = NULL;
 	}
 	MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
+}
+
+static int check_handshake(struct call *c)
+{
+	struct edge *edge = call_edge(c);
+	struct handshake h = {.may_deflate = edge->conf->deflate};
+
+	MHD_get_connection_values(c->connection, MHD_HEADER_KIND, take_header, &h);
+	if (c->head)
+		h.upgrade = NULL;
+	c->terms = h.terms;
+	return handshake_check(&h, &c->why) || gate_refuses(edge, &c->why);
 }
 
 static void upgrade(struct call *c)
@@ -206,7 +154,7 @@ static void run_locate(struct call *c)
 }
 
 const struct route http_routes_ws[] = {
-    {"GET", "/v1/ws", read_ws, run_ws, 0},
+    {"GET", HANDSHAKE_PATH, read_ws, run_ws, 0},
     {"GET", "/v1/locate", read_locate, run_locate, 0},
     {NULL, NULL, NULL, NULL, 0},
 };

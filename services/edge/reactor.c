@@ -147,40 +147,39 @@ static void on_turn_end(struct loop_hook *hook, void *arg)
 struct arrival {
 	struct loop_post post;
 	struct reactor *reactor;
-	int fd;
-	char *token, *origin;
-	struct ws_terms terms;
-	size_t len;
-	uint8_t extra[];
+	struct newcomer n;
 };
+
+void reactor_take(struct reactor *r, struct newcomer *n)
+{
+	struct conn *c;
+
+	if (!n->answer.len) /* it comes from libmicrohttpd, which has its own wishes */
+		conn_set_socket(r, n->fd);
+	c = conn_new(r, n->fd, n->token, n->origin, &n->terms);
+	if (c && n->answer.len)
+		conn_greet(c, frame_new_raw(FRAME_CONTROL, n->answer.data, n->answer.len));
+	if (c && n->input.len)
+		conn_input(c, (uint8_t *)n->input.data, n->input.len);
+	if (c && !c->closed && r->draining)
+		conn_close(c, CLOSE_DRAIN, "drain");
+	strbuf_done(&n->answer);
+	strbuf_done(&n->input);
+}
 
 static void on_arrival(struct loop_post *post)
 {
 	struct arrival *a = (struct arrival *)post;
-	struct reactor *r = a->reactor;
-	struct conn *c = conn_new(r, a->fd, a->token, a->origin, &a->terms);
 
-	if (c && a->len)
-		conn_input(c, a->extra, a->len);
-	if (c && !c->closed && r->draining)
-		conn_close(c, CLOSE_DRAIN, "drain");
+	reactor_take(a->reactor, &a->n);
 	free(a);
 }
 
-void reactor_accept(struct reactor *r, int fd, char *token, char *origin,
-		    const struct ws_terms *terms, const void *extra, size_t extra_len)
+void reactor_accept(struct reactor *r, const struct newcomer *n)
 {
-	struct arrival *a = xmalloc(sizeof(*a) + extra_len);
+	struct arrival *a = xmalloc(sizeof(*a));
 
-	*a = (struct arrival){.post.fn = on_arrival,
-			      .reactor = r,
-			      .fd = fd,
-			      .token = token,
-			      .origin = origin,
-			      .terms = *terms,
-			      .len = extra_len};
-	if (extra_len)
-		memcpy(a->extra, extra, extra_len);
+	*a = (struct arrival){.post.fn = on_arrival, .reactor = r, .n = *n};
 	loop_post(r->loop, &a->post);
 }
 
@@ -323,6 +322,7 @@ static void on_stop(struct loop_post *post)
 	struct reactor *r = s->reactor;
 
 	r->stopped = true;
+	gate_close(&r->gate);
 	while (r->conns)
 		conn_abort(r->conns);
 	s->post.fn = tell_stopped;

@@ -13,6 +13,7 @@
 #include "common/rng.h"
 #include "services/edge/deflate.h"
 #include "services/edge/drain.h"
+#include "services/edge/gate.h"
 #include "services/edge/gather.h"
 #include "services/edge/hub.h"
 #include "services/edge/outq.h"
@@ -32,15 +33,16 @@ struct reactor {
 	struct edge *edge;
 	struct loop *loop;
 	struct loop_hook hook;
+	struct gate gate;
 	pthread_t thread;
 	bool running;
 	unsigned index;
 	struct rng rng;
 
-	struct conn *conns; /* all, doubly linked */
-	size_t n_conns;
-	struct conn *dirty; /* have something to write */
-	struct conn *dead;  /* to be freed when nobody looks at them any more */
+	struct conn *conns;     /* all, doubly linked */
+	_Atomic size_t n_conns; /* any thread reads it */
+	struct conn *dirty;     /* have something to write */
+	struct conn *dead;      /* to be freed when nobody looks at them any more */
 	struct table topics, principals;
 	struct out_pool pool;
 	struct sends *sends;      /* NULL: a system call for each write */
@@ -64,15 +66,28 @@ struct reactor {
 	_Atomic int64_t mailbox; /* deliveries posted and not taken yet */
 };
 
+/* A socket that is a WebSocket from now on, and counted as one in edge->connections. */
+struct newcomer {
+	int fd;               /* owned */
+	char *token, *origin; /* that came with the handshake; owned; NULL: none */
+	struct ws_terms terms;
+	struct strbuf answer; /* to the handshake, if it is still to be sent; owned */
+	struct strbuf input;  /* what followed the handshake and was read with it; owned */
+};
+
 struct reactor *reactor_new(struct edge *edge, unsigned index, struct error *err);
 int reactor_start(struct reactor *r, struct error *err) MUST_CHECK;
 void reactor_free(struct reactor *r); /* stopped or never started; NULL is fine */
+/* reactor_accept() at once; the reactor's thread. */
+void reactor_take(struct reactor *r, struct newcomer *n);
 
 /* --- any thread */
-/* An upgraded socket (owned from now on), the token and the origin that came with it (owned; NULL:
- * none), what was agreed on in the handshake and what followed it (both copied). */
-void reactor_accept(struct reactor *r, int fd, char *token, char *origin,
-		    const struct ws_terms *terms, const void *extra, size_t extra_len);
+/* Takes what n owns. */
+void reactor_accept(struct reactor *r, const struct newcomer *n);
+static inline size_t reactor_conns(struct reactor *r)
+{
+	return atomic_load_explicit(&r->n_conns, memory_order_relaxed);
+}
 void reactor_deliver(struct batch *batch); /* owned */
 /* The log's life; when it changes, everybody is closed with 4301. epoch is copied. */
 void reactor_epoch(struct reactor *r, const char *epoch);

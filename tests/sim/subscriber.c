@@ -89,7 +89,6 @@ static struct node *some_edge(struct cluster *c)
 
 static void connect_somewhere(struct subscriber *s)
 {
-	static const struct ws_terms terms = {0};
 	struct node *n = some_edge(s->cluster);
 	int pair[2], small = 4096;
 
@@ -103,7 +102,7 @@ static void connect_somewhere(struct subscriber *s)
 	cluster_note(s->cluster, "subscriber %d comes to node %d from %llu", s->number, n->number,
 		     (unsigned long long)s->pos);
 	atomic_fetch_add(&n->edge->connections, 1);
-	reactor_accept(n->edge->reactors[0], pair[1], NULL, NULL, &terms, NULL, 0);
+	reactor_accept(n->edge->reactors[0], &(struct newcomer){.fd = pair[1]});
 	s->resuming = s->resume != NULL;
 	if (s->resume)
 		say(s, json_pack("{s:s,s:s}", "op", "connect", "resume", s->resume));

@@ -74,6 +74,7 @@ static void start(void)
 	setenv("PENSTOCK_INSTANCE", "edge-test", 1);
 	setenv("PENSTOCK_EDGE_PORT", "0", 1);
 	setenv("PENSTOCK_EDGE_HTTP_THREADS", "2", 1);
+	setenv("PENSTOCK_EDGE_REACTORS", "2", 1);
 	setenv("PENSTOCK_EDGE_DRAIN_MS", "200", 1);
 	setenv("PENSTOCK_EDGE_DRAIN_SPREAD_MS", "200", 1);
 	ck_assert_msg(env_load("PENSTOCK_EDGE_", edge_settings, edge_n_settings, &conf, &err) == 0,
@@ -283,5 +284,108 @@ START_TEST(each_request_has_one_answer)
 }
 END_TEST
 
-RUN_TESTS("edge: doors", messages_may_follow_the_token_at_once, signatures_do_not_hold_up_the_rest,
+/* --- who takes the handshake -------------------------------------------------------------- */
+
+#define UPGRADE                                                                                    \
+	" HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"                    \
+	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+
+static int64_t upgrades_of_libmicrohttpd(void)
+{
+	return (int64_t)atomic_load(&atomic_load(&edge)->next_reactor);
+}
+
+#define OTHERS 64
+
+/* What was accepted before is accepted in its turn: once both reactors have taken a connection that
+ * came later, it is out of the queue. */
+static void others_come(struct wsclient *others, size_t *n)
+{
+	struct edge *e = atomic_load(&edge);
+
+	while (!reactor_conns(e->reactors[0]) || !reactor_conns(e->reactors[1])) {
+		ck_assert_uint_lt(*n, OTHERS);
+		ck_assert(wsclient_dial(&others[*n], port, 0));
+		ck_assert(wsclient_upgrade(&others[(*n)++], NULL));
+	}
+}
+
+static void is_let_in(struct wsclient *c, int64_t before, int64_t theirs)
+{
+	ck_assert(wsclient_upgraded(c));
+	ck_assert(next_is(c, "\"op\":\"connected\""));
+	ck_assert_int_eq(upgrades_of_libmicrohttpd() - before, theirs);
+	wsclient_done(c);
+}
+
+/* Whole and plain, it is a reactor's; else libmicrohttpd finds it as it came. Both let in. */
+START_TEST(a_handshake_is_a_reactors_or_libmicrohttpds)
+{
+	static const char begun[] = "GET /v1/ws" UPGRADE "X: a\r\nAuthorization: ",
+			  rest[] = "Bearer " PLANE_TOKEN "\r\n\r\n";
+	static const char plain[] =
+	    "GET /v1/ws" UPGRADE "Authorization: Bearer " PLANE_TOKEN "\r\n\r\n",
+			  query[] = "GET /v1/ws?access_token=" PLANE_TOKEN UPGRADE "\r\n";
+	struct wsclient c, others[OTHERS];
+	size_t n = 0;
+
+	start();
+	ck_assert(wsclient_dial(&c, port, 0));
+	ck_assert(wsclient_raw(&c, begun, sizeof(begun) - 1));
+	others_come(others, &n);
+	ck_assert(wsclient_raw(&c, rest, sizeof(rest) - 1));
+	is_let_in(&c, 0, 1);
+	ck_assert(wsclient_dial(&c, port, 0));
+	ck_assert(wsclient_raw(&c, plain, sizeof(plain) - 1));
+	is_let_in(&c, 1, 0);
+	ck_assert(wsclient_dial(&c, port, 0));
+	ck_assert(wsclient_raw(&c, query, sizeof(query) - 1));
+	is_let_in(&c, 1, 1);
+	while (n)
+		wsclient_done(&others[--n]);
+	stop();
+}
+END_TEST
+
+/* A reactor that has many more connections than another gives it what it accepts. */
+START_TEST(connections_go_where_there_are_few)
+{
+	struct wsclient c[20];
+	struct edge *e;
+
+	start();
+	e = atomic_load(&edge);
+	atomic_fetch_add(&e->reactors[0]->n_conns, 1000);
+	for (size_t i = 0; i < 20; i++) {
+		ck_assert(wsclient_dial(&c[i], port, 0));
+		ck_assert(wsclient_upgrade(&c[i], PLANE_TOKEN));
+		ck_assert(next_is(&c[i], "\"op\":\"connected\""));
+	}
+	ck_assert_uint_eq(reactor_conns(e->reactors[0]), 1000);
+	ck_assert_uint_eq(reactor_conns(e->reactors[1]), 20);
+	atomic_fetch_sub(&e->reactors[0]->n_conns, 1000);
+	for (size_t i = 0; i < 20; i++)
+		wsclient_done(&c[i]);
+	stop();
+}
+END_TEST
+
+/* The reactors share the port with each other, and with nobody else. */
+START_TEST(the_port_is_one_edges)
+{
+	struct edge_conf other;
+	struct error err = {0};
+
+	start();
+	other = conf;
+	other.port = port;
+	ck_assert_ptr_null(edge_open(&other, open_nats, &err));
+	ck_assert_msg(strstr(err.msg, "cannot listen"), "%s", err.msg);
+	stop();
+}
+END_TEST
+
+RUN_TESTS("edge: doors", a_handshake_is_a_reactors_or_libmicrohttpds,
+	  connections_go_where_there_are_few, the_port_is_one_edges,
+	  messages_may_follow_the_token_at_once, signatures_do_not_hold_up_the_rest,
 	  each_request_has_one_answer)

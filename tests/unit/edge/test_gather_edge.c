@@ -77,14 +77,14 @@ static void say(int fd, const char *text)
 
 static void come_in(void)
 {
-	static const struct ws_terms terms = {0};
 	int pair[2];
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
 			 0);
 	fds[n_fds++] = pair[0];
 	atomic_fetch_add(&edge->connections, 1);
-	reactor_accept(edge->reactors[0], pair[1], xstrdup("pk_k1_s3cret"), NULL, &terms, NULL, 0);
+	reactor_accept(edge->reactors[0],
+		       &(struct newcomer){.fd = pair[1], .token = xstrdup("pk_k1_s3cret")});
 	say(pair[0], "{\"op\":\"subscribe\",\"id\":\"s\",\"channel\":\"room.1\"}");
 }
 

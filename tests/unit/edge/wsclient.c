@@ -75,7 +75,6 @@ static int more(struct wsclient *c, int64_t deadline_ms)
 bool wsclient_upgrade(struct wsclient *c, const char *token)
 {
 	struct strbuf b = {0};
-	const char *end;
 	bool ok;
 
 	strbuf_adds(&b, "GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
@@ -87,13 +86,18 @@ bool wsclient_upgrade(struct wsclient *c, const char *token)
 	strbuf_adds(&b, "\r\n");
 	ok = wsclient_raw(c, b.data, b.len);
 	strbuf_done(&b);
-	for (int64_t deadline = ws_now_ms() + IO_MS; ok;) {
-		end = strstr(strbuf_str(&c->in), "\r\n\r\n");
-		if (end)
-			break;
-		ok = more(c, deadline) == 1;
-	}
-	if (!ok || strncmp(c->in.data, "HTTP/1.1 101", 12))
+	return ok && wsclient_upgraded(c);
+}
+
+bool wsclient_upgraded(struct wsclient *c)
+{
+	int64_t deadline = ws_now_ms() + IO_MS;
+	const char *end;
+
+	while (!(end = strstr(strbuf_str(&c->in), "\r\n\r\n")))
+		if (more(c, deadline) != 1)
+			return false;
+	if (strncmp(c->in.data, "HTTP/1.1 101", 12))
 		return false;
 	strbuf_consume(&c->in, (size_t)(end + 4 - c->in.data));
 	return true;

@@ -19,6 +19,8 @@ int64_t ws_now_ms(void);
 bool wsclient_dial(struct wsclient *c, int port, int rcvbuf);
 /* The handshake; token NULL: none. False: it was not upgraded. */
 bool wsclient_upgrade(struct wsclient *c, const char *token);
+/* The answer to one that was sent by wsclient_raw(). */
+bool wsclient_upgraded(struct wsclient *c);
 bool wsclient_raw(struct wsclient *c, const void *data, size_t len);
 /* Adds the frame of a text to b, to be sent with others at once. */
 void wsclient_add_text(struct strbuf *b, const char *text);
