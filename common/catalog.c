@@ -368,6 +368,13 @@ const struct edge_drains *catalog_edge(const struct catalog *c, const char *id)
 	return d ? &d->u.edge : NULL;
 }
 
+const struct worker_drain *catalog_worker(const struct catalog *c, const char *id)
+{
+	const struct catalog_doc *d = look(c, "worker", id, NULL);
+
+	return d ? &d->u.worker : NULL;
+}
+
 void catalog_each_tenant(const struct catalog *c, void (*fn)(void *arg, const struct tenant *t),
 			 void *arg)
 {

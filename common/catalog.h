@@ -105,6 +105,13 @@ struct edge_drains {
 	const json_t *tenants; /* drained for these alone: {"acme": {…}}; may be NULL */
 };
 
+/* What the operators want of a worker. */
+struct worker_drain {
+	const char *id;
+	bool drained;
+	int64_t grace_ms; /* -1: as the worker itself is set */
+};
+
 struct catalog;
 
 /* ready is called once, when the bucket was read for the first time; changed (may be NULL) after
@@ -128,6 +135,7 @@ const struct pipeline *catalog_pipeline(const struct catalog *c, const char *nam
 					unsigned version);
 const struct hook *catalog_hook(const struct catalog *c, const char *id);
 const struct edge_drains *catalog_edge(const struct catalog *c, const char *id);
+const struct worker_drain *catalog_worker(const struct catalog *c, const char *id);
 /* The edge is drained for this tenant alone; times may be NULL. */
 bool edge_drains_tenant(const struct edge_drains *e, const char *tenant, struct drain_times *times);
 /* The version to be sent where `version` was asked for (0: the newest): only what is active or

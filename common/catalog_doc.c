@@ -22,7 +22,7 @@ enum doc_kind catalog_doc_kind(const char *key)
 		enum doc_kind kind;
 	} kinds[] = {{"tenant.", DOC_TENANT}, {"key.", DOC_KEY},     {"signing.", DOC_SIGNING},
 		     {"type.", DOC_TYPE},     {"model.", DOC_MODEL}, {"pipeline.", DOC_PIPELINE},
-		     {"edge.", DOC_EDGE},     {"hook.", DOC_HOOK}};
+		     {"edge.", DOC_EDGE},     {"hook.", DOC_HOOK},   {"worker.", DOC_WORKER}};
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (!strncmp(key, kinds[i].prefix, strlen(kinds[i].prefix)))
@@ -471,6 +471,18 @@ bool edge_drains_tenant(const struct edge_drains *e, const char *tenant, struct 
 	return !times || parse_times(item, times, &err) == 0;
 }
 
+static int parse_worker(struct catalog_doc *d, const char *name, struct error *err)
+{
+	struct worker_drain *w = &d->u.worker;
+
+	w->grace_ms = -1;
+	if (json_get_text(d->json, "id", true, &w->id, err) ||
+	    json_get_bool(d->json, "drained", &w->drained, err) ||
+	    json_get_int(d->json, "grace_ms", false, 0, DRAIN_MAX_MS, &w->grace_ms, err))
+		return -1;
+	return strcmp(w->id, name) ? bad(err, "id is not the key's") : 0;
+}
+
 static int parse_hook(struct catalog_doc *d, const char *name, struct error *err)
 {
 	struct hook *h = &d->u.hook;
@@ -513,6 +525,8 @@ static int parse_as(struct catalog_doc *d, struct error *err)
 		return parse_edge(d, name, err);
 	case DOC_HOOK:
 		return parse_hook(d, name, err);
+	case DOC_WORKER:
+		return parse_worker(d, name, err);
 	default:
 		return bad(err, "unknown kind of document");
 	}

@@ -16,6 +16,7 @@ enum doc_kind {
 	DOC_PIPELINE,
 	DOC_EDGE,
 	DOC_HOOK,
+	DOC_WORKER,
 	DOC_HEAD,
 };
 
@@ -35,6 +36,7 @@ struct catalog_doc {
 		struct pipeline pipeline;
 		struct edge_drains edge;
 		struct hook hook;
+		struct worker_drain worker;
 	} u;
 };
 

@@ -72,6 +72,8 @@ json_t *registry_edge_drain(const json_t *old, const char *id, const json_t *in,
 json_t *registry_edge_undrain(const json_t *old, const char *id, const json_t *in,
 			      struct error *err);
 bool registry_edge_plain(const json_t *doc); /* nothing is wanted of it */
+/* What is wanted of a worker after :drain {grace_ms?} or :undrain; in NULL: no body. */
+json_t *registry_worker(const char *id, bool drain, const json_t *in, struct error *err);
 
 /* --- documents of the bucket --------------------------------------------------------------- */
 
@@ -85,7 +87,7 @@ json_t *registry_catalog_hook(const json_t *doc, const char *secret, const char 
 /* versions: array of a type's version documents. NULL when there are none: the key is deleted. */
 json_t *registry_catalog_type(const char *tenant, const char *type, const char *class,
 			      const json_t *versions);
-/* A model's, a pipeline version's and an edge's document are the API's own. */
+/* A model's, a pipeline version's, an edge's and a worker's document are the API's own. */
 
 void registry_key_tenant(const char *tenant, char out[REGISTRY_KEY_MAX]);
 void registry_key_key(const char *id, char out[REGISTRY_KEY_MAX]);
@@ -95,6 +97,7 @@ void registry_key_type(const char *tenant, const char *type, char out[REGISTRY_K
 void registry_key_model(const char *name, char out[REGISTRY_KEY_MAX]);
 void registry_key_pipeline(const char *name, unsigned version, char out[REGISTRY_KEY_MAX]);
 void registry_key_edge(const char *id, char out[REGISTRY_KEY_MAX]);
+void registry_key_worker(const char *id, char out[REGISTRY_KEY_MAX]);
 /* A key of the kinds above. Others in the bucket belong to a newer version and are left alone. */
 bool registry_key_known(const char *key);
 

@@ -171,8 +171,8 @@ void registry_key_pipeline(const char *name, unsigned version, char out[REGISTRY
 
 bool registry_key_known(const char *key)
 {
-	static const char *const prefixes[] = {"tenant.", "key.",      "signing.", "type.",
-					       "model.",  "pipeline.", "edge.",    "hook."};
+	static const char *const prefixes[] = {"tenant.",   "key.",  "signing.", "type.",  "model.",
+					       "pipeline.", "edge.", "hook.",    "worker."};
 	for (size_t i = 0; i < sizeof(prefixes) / sizeof(*prefixes); i++)
 		if (!strncmp(key, prefixes[i], strlen(prefixes[i])))
 			return true;

@@ -1,23 +1,13 @@
-/* /v1/members, /v1/workers: who is alive, from the member list. */
+/* /v1/members: who is alive, from the member list. */
 #include "services/control-plane/bridge.h"
 #include "services/control-plane/resources.h"
 
-static void list(struct call *call, const char *service)
+void members_list(struct call *call)
 {
-	json_t *items = call->api->bridge ? bridge_members(call->api->bridge, service) : NULL;
+	json_t *items = call->api->bridge ? bridge_members(call->api->bridge, NULL) : NULL;
 	if (!items)
 		call_fail(call, 503, "unavailable", "the list of members is not known yet");
 	else
 		call_value(call,
 			   json_pack("{soso}", "items", items, "next_page_token", json_null()));
-}
-
-void members_list(struct call *call)
-{
-	list(call, NULL);
-}
-
-void workers_list(struct call *call)
-{
-	list(call, "worker");
 }

@@ -97,11 +97,15 @@ void sessions_list(struct call *call);
 void session_disconnect(struct call *call);
 
 void members_list(struct call *call);
-void workers_list(struct call *call);
 
 void edges_list(struct call *call);
 void edge_get(struct call *call);
 void edge_drain(struct call *call);
 void edge_undrain(struct call *call);
+
+void workers_list(struct call *call);
+void worker_get(struct call *call);
+void worker_drain(struct call *call);
+void worker_undrain(struct call *call);
 
 #endif

@@ -106,6 +106,9 @@ const struct api_route api_routes[] = {
     {"/v1/edges/{}", {READ(edge_get), NONE, NONE, NONE, NONE}},
     {"/v1/sessions", {{sessions_list, ROLE_VIEWER, query_sessions}, NONE, NONE, NONE, NONE}},
     {"/v1/sessions/{}:disconnect", {NONE, EDIT(session_disconnect), NONE, NONE, NONE}},
-    {"/v1/workers", {READ(workers_list), NONE, NONE, NONE, NONE}},
+    {"/v1/workers", {LIST(workers_list), NONE, NONE, NONE, NONE}},
+    {"/v1/workers/{}:drain", {NONE, EDIT(worker_drain), NONE, NONE, NONE}},
+    {"/v1/workers/{}:undrain", {NONE, EDIT(worker_undrain), NONE, NONE, NONE}},
+    {"/v1/workers/{}", {READ(worker_get), NONE, NONE, NONE, NONE}},
     {NULL, {NONE, NONE, NONE, NONE, NONE}},
 };

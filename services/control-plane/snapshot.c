@@ -80,6 +80,12 @@ static json_t *make_edge(const PGresult *res, int row, char *key)
 	return parse(res, row, 1);
 }
 
+static json_t *make_worker(const PGresult *res, int row, char *key)
+{
+	registry_key_worker(pg_text(res, row, 0), key);
+	return parse(res, row, 1);
+}
+
 #define TYPES                                                                                      \
 	"SELECT t.tenant, t.type, t.class, json_agg(v.doc ORDER BY v.version)"                     \
 	" FROM control.event_types t JOIN control.event_type_versions v USING (tenant, type)"
@@ -98,6 +104,7 @@ static const struct kind {
     {"SELECT name, doc FROM control.models", make_model},
     {"SELECT name, version, doc FROM control.pipeline_versions", make_pipeline},
     {"SELECT id, doc FROM control.edges", make_edge},
+    {"SELECT id, doc FROM control.workers", make_worker},
 };
 
 static int add_kind(PGconn *conn, const struct kind *kind, json_t *all, struct error *err)

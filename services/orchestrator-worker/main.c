@@ -37,6 +37,8 @@ struct app {
 	struct posts *posts;
 	struct timer look, bye;
 	bool streams, configured, stopping;
+	bool drained;     /* as the operators want it … */
+	int64_t grace_ms; /* … and for how long what runs may go on */
 	int status;
 };
 
@@ -59,18 +61,69 @@ static void stopped(void *arg)
 	timer_set(app->loop, &app->bye, BYE_US);
 }
 
-/* What the routers size the windows by: the slots of each pool. */
-static json_t *member_document(const struct worker_settings *s)
+static const char *state_of(const struct app *app)
 {
-	if (strcmp(s->pool, POOL_BATCH) == 0)
-		return json_pack("{s:I, s:[s]}", "batch_slots", (json_int_t)s->slots, "pools",
-				 POOL_BATCH);
-	json_t *doc = json_pack("{s:I, s:[s]}", "slots", (json_int_t)s->slots, "pools", s->pool);
+	if (!app->drained)
+		return "running";
+	return app->worker != NULL && worker_held(app->worker) > 0 ? "draining" : "drained";
+}
+
+/* What the routers size the windows by: the slots of each pool. One that is drained has none. */
+static json_t *member_document(const struct app *app)
+{
+	const struct worker_settings *s = &app->settings;
+	bool batch = strcmp(s->pool, POOL_BATCH) == 0;
+	json_t *doc = json_pack("{s:s, s:[s]}", "state", state_of(app), "pools", s->pool);
+	if (!app->drained)
+		json_object_set_new(doc, batch ? "batch_slots" : "slots", json_integer(s->slots));
 	if (strcmp(s->pool, POOL_DEFAULT) == 0 && s->batch_slots > 0) {
-		json_object_set_new(doc, "batch_slots", json_integer(s->batch_slots));
+		if (!app->drained)
+			json_object_set_new(doc, "batch_slots", json_integer(s->batch_slots));
 		json_array_append_new(json_object_get(doc, "pools"), json_string(POOL_BATCH));
 	}
 	return doc;
+}
+
+/* --- the operators' drain ------------------------------------------------------------------ */
+
+static void emptied(void *arg)
+{
+	struct app *app = arg;
+	log_at(LOG_INFO, "drained");
+	members_update(app->members, member_document(app));
+}
+
+static void fail(struct app *app, const struct error *err)
+{
+	log_at(LOG_ERROR, "no tasks can be taken any more", LOG_S("reason", err->msg));
+	app->status = 1;
+	loop_stop(app->loop);
+}
+
+/* The routers learn it first. */
+static void follow(struct app *app)
+{
+	const struct worker_drain *wish =
+	    catalog_worker(app->catalog, app->settings.common.instance);
+	bool drained = wish != NULL && wish->drained;
+	int64_t grace_ms = drained && wish->grace_ms >= 0 ? wish->grace_ms : app->settings.grace_ms;
+	struct error err;
+	if (app->worker == NULL || app->stopping ||
+	    (drained == app->drained && (!drained || grace_ms == app->grace_ms)))
+		return;
+	log_at(LOG_INFO, drained ? "draining" : "not draining any more",
+	       LOG_I("grace_ms", grace_ms));
+	bool turned = drained != app->drained;
+	app->drained = drained;
+	app->grace_ms = grace_ms;
+	members_update(app->members, member_document(app));
+	if (drained) {
+		if (turned)
+			posts_drain(app->posts);
+		worker_drain(app->worker, grace_ms, emptied, app);
+	} else if (posts_undrain(app->posts, &err) || worker_undrain(app->worker, &err)) {
+		fail(app, &err);
+	}
 }
 
 static void start_worker(struct app *app)
@@ -94,7 +147,7 @@ static void start_worker(struct app *app)
 	    .ack_wait_ms = (int)s->ack_wait_ms,
 	};
 	app->members = members_start(app->bus, app->loop, "worker", s->common.instance,
-				     member_document(s), NULL, NULL, &err);
+				     member_document(app), NULL, NULL, &err);
 	if (app->members != NULL)
 		app->lessee = lessee_new(app->bus, app->loop, app->members, s->common.instance,
 					 &app->stats, &err);
@@ -114,8 +167,10 @@ static void start_worker(struct app *app)
 	if (app->worker != NULL)
 		app->posts =
 		    posts_start(app->bus, app->loop, app->http, app->guarded, app->metrics, &err);
-	if (app->posts != NULL)
+	if (app->posts != NULL) {
+		follow(app);
 		return;
+	}
 	log_at(LOG_ERROR, "worker not started", LOG_S("reason", err.msg));
 	app->status = CANNOT_START;
 	loop_stop(app->loop);
@@ -141,6 +196,8 @@ static void catalog_changed(void *arg, const char *key)
 	struct app *app = arg;
 	if (app->worker != NULL)
 		worker_config_changed(app->worker, key);
+	if (strncmp(key, "worker.", strlen("worker.")) == 0)
+		follow(app);
 	if (app->targets != NULL && strncmp(key, "model.", strlen("model.")) == 0)
 		targets_config_changed(app->targets);
 }
@@ -148,7 +205,8 @@ static void catalog_changed(void *arg, const char *key)
 static void stop(struct app *app)
 {
 	app->stopping = true;
-	posts_drain(app->posts);
+	if (!app->drained)
+		posts_drain(app->posts);
 	if (app->worker != NULL) /* the second signal ends the grace */
 		worker_stop(app->worker, app->settings.grace_ms, stopped, app);
 	else

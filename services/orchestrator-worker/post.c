@@ -144,6 +144,12 @@ static void on_post(void *arg, const struct bus_msg *msg)
 		penstock__hook_post__free_unpacked(m, NULL);
 }
 
+static int subscribe(struct posts *p, struct error *err)
+{
+	p->sub = bus_subscribe(p->bus, SUBJECT_HOOK_POST, "workers", on_post, p, err);
+	return p->sub ? 0 : -1;
+}
+
 struct posts *posts_start(struct bus *bus, struct loop *loop, struct http_client *open,
 			  struct http_client *guarded, struct metrics *metrics, struct error *err)
 {
@@ -156,8 +162,7 @@ struct posts *posts_start(struct bus *bus, struct loop *loop, struct http_client
 					       "Requests of outgoing webhooks");
 	p->m_running = metrics_gauge(metrics, "penstock_worker_hook_posts", NULL,
 				     "Requests of outgoing webhooks under way");
-	p->sub = bus_subscribe(bus, SUBJECT_HOOK_POST, "workers", on_post, p, err);
-	if (p->sub)
+	if (!subscribe(p, err))
 		return p;
 	free(p);
 	return NULL;
@@ -167,6 +172,12 @@ void posts_drain(struct posts *p)
 {
 	if (p)
 		bus_drain(p->sub);
+}
+
+int posts_undrain(struct posts *p, struct error *err)
+{
+	bus_unsubscribe(p->sub);
+	return subscribe(p, err);
 }
 
 void posts_free(struct posts *p)

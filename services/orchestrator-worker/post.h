@@ -21,6 +21,8 @@ struct posts *posts_start(struct bus *bus, struct loop *loop, struct http_client
 			  struct http_client *guarded, struct metrics *metrics, struct error *err);
 /* Takes no new ones; those that run go on. NULL is fine. */
 void posts_drain(struct posts *p);
+/* Takes new ones again. */
+int posts_undrain(struct posts *p, struct error *err) MUST_CHECK;
 /* Leaves what runs. Before bus_free and the clients' end. NULL is fine. */
 void posts_free(struct posts *p);
 

@@ -17,6 +17,11 @@
  * three, another one's is seen although they are all here. */
 #define HOLD 3
 
+bool worker_leaves(const struct worker *w)
+{
+	return w->stopping || w->drained;
+}
+
 /* --- tickets ------------------------------------------------------------------------------- */
 
 static bool ticket_valid(const Penstock__Ticket *t)
@@ -63,7 +68,7 @@ static int64_t weight_of(const struct worker *w, const char *name)
 
 static void run_turns(struct worker *w, struct worker_pool *pool)
 {
-	for (struct turn *turn; !w->stopping && (turn = turns_next(pool->turns)) != NULL;) {
+	for (struct turn *turn; !worker_leaves(w) && (turn = turns_next(pool->turns)) != NULL;) {
 		worker_show_held(w);
 		worker_task_step((struct worker_task *)turn);
 	}
@@ -93,7 +98,7 @@ static void on_ticket(void *arg, const struct bus_msg *msg, struct bus_claim *cl
 {
 	struct worker *w = arg;
 	w->credit_changed = true;
-	if (w->stopping) {
+	if (worker_leaves(w)) {
 		bus_claim_nak(claim, 0);
 		return;
 	}
@@ -132,7 +137,7 @@ static void on_turn_end(struct loop_hook *hook, void *arg)
 {
 	(void)hook;
 	struct worker *w = arg;
-	if (!w->credit_changed || w->stopping)
+	if (!w->credit_changed || worker_leaves(w))
 		return;
 	w->credit_changed = false;
 	for (size_t i = 0; i < w->n_pools; i++)
@@ -177,7 +182,7 @@ static void on_tell_stopped(struct timer *timer, void *arg)
 void worker_task_ended(struct worker *w)
 {
 	w->credit_changed = true;
-	if (w->stopping && w->held == 0)
+	if (worker_leaves(w) && w->held == 0)
 		timer_set(w->loop, &w->tell_stopped, 0);
 	for (size_t i = 0; i < w->n_pools; i++)
 		run_turns(w, &w->pools[i]);
@@ -224,25 +229,55 @@ static void on_grace(struct timer *timer, void *arg)
 		hurry(w);
 }
 
-void worker_stop(struct worker *w, int64_t grace_ms, void (*done)(void *arg), void *arg)
+static void leave(struct worker *w, int64_t grace_ms, void (*done)(void *arg), void *arg)
 {
 	w->stopped = done;
 	w->stopped_arg = arg;
-	if (w->stopping) {
-		if (!w->hurried)
-			hurry(w);
-		return;
-	}
-	w->stopping = true;
 	/* First of all: what is given back must not come to us again. */
 	for (size_t i = 0; i < w->n_pools; i++) {
 		bus_consumer_close(w->pools[i].consumer);
 		w->pools[i].consumer = NULL;
 	}
 	drain(w);
-	timer_set(w->loop, &w->grace, grace_ms * 1000);
+	if (!w->hurried)
+		timer_set(w->loop, &w->grace, grace_ms * 1000);
 	if (w->held == 0)
 		timer_set(w->loop, &w->tell_stopped, 0);
+}
+
+void worker_stop(struct worker *w, int64_t grace_ms, void (*done)(void *arg), void *arg)
+{
+	bool again = w->stopping;
+	w->stopping = true;
+	if (!again)
+		leave(w, grace_ms, done, arg);
+	else if (!w->hurried)
+		hurry(w);
+}
+
+void worker_drain(struct worker *w, int64_t grace_ms, void (*done)(void *arg), void *arg)
+{
+	if (w->stopping)
+		return;
+	w->drained = true;
+	leave(w, grace_ms, done, arg);
+}
+
+static int open_pool(struct worker *w, struct worker_pool *pool, struct error *err);
+
+/* What was told to go elsewhere does so. */
+int worker_undrain(struct worker *w, struct error *err)
+{
+	if (!w->drained || w->stopping)
+		return 0;
+	w->drained = w->hurried = false;
+	w->stopped = NULL;
+	timer_cancel(w->loop, &w->grace);
+	timer_cancel(w->loop, &w->tell_stopped);
+	for (size_t i = 0; i < w->n_pools; i++)
+		if (open_pool(w, &w->pools[i], err))
+			return -1;
+	return 0;
 }
 
 /* --- life ---------------------------------------------------------------------------------- */
@@ -261,6 +296,11 @@ size_t worker_running(const struct worker *w)
 	return n;
 }
 
+size_t worker_held(const struct worker *w)
+{
+	return w->held;
+}
+
 void worker_show_held(struct worker *w)
 {
 	size_t running = worker_running(w);
@@ -271,6 +311,7 @@ void worker_show_held(struct worker *w)
 bool worker_ready(const struct worker *w, const char **why)
 {
 	*why = w->stopping                  ? "stopping"
+	       : w->drained                 ? "drained by an operator"
 	       : !bus_connected(w->bus)     ? "NATS is not connected"
 	       : !catalog_ready(w->catalog) ? "waiting for the configuration"
 					    : NULL;

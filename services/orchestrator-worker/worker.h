@@ -45,10 +45,16 @@ bool worker_ready(const struct worker *w, const char **why);
  * it goes on elsewhere behind its last completed stage, and no attempt is spent. Called again, it
  * hands off what is left at once. Calls done once, when nothing is held. */
 void worker_stop(struct worker *w, int64_t grace_ms, void (*done)(void *arg), void *arg);
+/* The same, until worker_undrain(): then it takes tickets again. Called again it only changes the
+ * grace of what still runs. A stop is for good, also of one that is drained. */
+void worker_drain(struct worker *w, int64_t grace_ms, void (*done)(void *arg), void *arg);
+/* -1: it cannot take tickets, and is of no use any more. */
+int worker_undrain(struct worker *w, struct error *err) MUST_CHECK;
 /* At any time: whatever is held is left alone, as in a crash. The bus must be freed before its loop
  * turns again: answers to what was asked are on their way. NULL is fine. */
 void worker_free(struct worker *w);
 
 size_t worker_running(const struct worker *w);
+size_t worker_held(const struct worker *w); /* unfinished tasks: that run, and that wait */
 
 #endif

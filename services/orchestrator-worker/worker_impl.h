@@ -103,7 +103,9 @@ struct worker {
 	struct spec_entry *specs;
 	size_t n_specs;
 	struct strbuf document, packed; /* scratch */
-	bool stopping, hurried;         /* hurried: what runs is handed off at once */
+	/* stopping: for good; drained: until it is taken back; hurried: what runs is handed off at
+	 * once. */
+	bool stopping, drained, hurried;
 	void (*stopped)(void *arg);
 	void *stopped_arg;
 	struct timer tell_stopped;
@@ -132,6 +134,7 @@ struct worker_publish *worker_publish(struct worker *w, unsigned part, const str
 				      exec_done_fn *done, void *arg);
 void worker_publish_cancel(struct worker_publish *p);
 /* worker.c */
+bool worker_leaves(const struct worker *w); /* takes nothing more */
 void worker_task_ended(struct worker *w);
 void worker_show_held(struct worker *w);
 /* worker_spec.c */

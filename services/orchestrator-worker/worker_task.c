@@ -325,7 +325,7 @@ static void carry_out(struct worker_task *t, const struct saga_action *a)
 		start_input(t, t->n);
 		break;
 	case ACTION_FINISH:
-		worker_task_finish(t, a->verdict, t->w->stopping ? 0 : LATER_MS);
+		worker_task_finish(t, a->verdict, worker_leaves(t->w) ? 0 : LATER_MS);
 		break;
 	}
 }

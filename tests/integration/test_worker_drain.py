@@ -1,6 +1,7 @@
 """A worker that is told to stop: calls end or are stopped, tasks go on elsewhere, and no attempt is spent (DESIGN 4,
 9.3). Each test stops the one worker that runs its task and finds it started again."""
 import asyncio
+import functools
 import os
 import signal
 import time
@@ -128,3 +129,42 @@ async def test_cancelled_in_a_call_that_is_drained(stack, tenant):
             m["concurrent"] for m in http("GET", stack.modelsim_url + "/sim/stats")[2]["models"].values()) == 0, 5)
     log = audit.check_task(stack, tenant.id, task, [], state="cancelled")
     assert [t for t, _ in log].count("task.cancelled") == 1
+
+
+async def test_drained_by_an_operator(stack, tenant, penstock):
+    """Without a signal: what runs ends, the task goes on elsewhere, the process stays and takes nothing, also when it
+    is started again; and takes tasks again when it is told so."""
+    def worker(id):
+        return stack.control().call("GET", f"/workers/{id}")[2]
+    run = functools.partial(penstock, "-o", "json")
+    async with Client(stack.edge_url, tenant.key) as c:
+        task, name = await begin(stack, c, "relay", "drained")
+        pid = stack.pid(name)
+        assert run("worker", "drain", name, "--reason", "new kernel")["drain"] == {"id": name, "drained": True}
+        end = await c.wait_end(task)
+        assert end["type"] == "task.completed", end
+        other = {"worker-1": "worker-2", "worker-2": "worker-1"}[name]
+        assert [s for s in story(c, task) if s[0] in ("handed_off", "started")] == [
+            ("started", "", None, name), ("handed_off", "", None, name), ("started", "", None, other)]
+        assert not c.events(f"task.{task}", "task.stage.failed")
+        wait_for("its drain", lambda: worker(name)["state"] == "drained")
+        assert http("GET", stack.url(f"admin-{name}") + "/readyz")[0] == 503
+        assert "slots" not in worker(name) and worker(other)["slots"] and stack.pid(name) == pid
+        stack.kill(name)
+        stack.start_one(name)
+        wait_for("it to be back", lambda: worker(name)["live"] and worker(name)["state"] == "drained")
+        tasks = [(await c.task("noop", {"n": i}, f"n{i}"))["task"] for i in range(20)]
+        for task in tasks:
+            await c.wait_end(task)
+            assert c.events(f"task.{task}", "task.started")[0]["data"]["worker"] == other
+        assert run("worker", "drain", other, "--reason", "both", "--grace", "0")["drain"]["grace_ms"] == 0
+        wait_for("its drain", lambda: worker(other)["state"] == "drained")
+        waits = (await c.task("noop", {}, "waits"))["task"]
+        assert run("worker", "undrain", name, "--reason", "done")["drain"] is None
+        await c.wait_end(waits)
+        assert c.events(f"task.{waits}", "task.started")[0]["data"]["worker"] == name
+    run("worker", "undrain", other, "--reason", "done")
+    stack.wait_ready()
+    assert {w["id"]: (w["live"], w["drain"]) for w in run("worker", "list")} == {n: (True, None) for n in (name, other)}
+    assert stack.control().call("POST", "/workers/worker-9:drain", {}, ok=(404,), headers={"X-Audit-Reason": "no"})
+    audit.check_task(stack, tenant.id, task, [f"s{i}" for i in range(1, 5)])

@@ -146,6 +146,7 @@ cli_fn cmd_type_list, cmd_type_create;
 cli_fn cmd_model_list, cmd_model_get, cmd_model_put, cmd_model_delete;
 cli_fn cmd_pipeline_list, cmd_pipeline_get, cmd_pipeline_put;
 cli_fn cmd_edge_list, cmd_edge_get, cmd_edge_drain, cmd_edge_undrain;
+cli_fn cmd_worker_list, cmd_worker_get, cmd_worker_drain, cmd_worker_undrain;
 cli_fn cmd_session_list;
 cli_fn cmd_session_disconnect;
 cli_fn cmd_publish, cmd_subscribe;

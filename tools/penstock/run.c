@@ -78,7 +78,7 @@ static bool asks_help(int argc, char **argv)
 
 bool cli_fits(const struct cli_command *c, int argc, char **argv)
 {
-	bool options = strstr(c->args, "[--") != NULL;
+	bool options = strstr(c->args, "--") != NULL;
 
 	for (int i = 0; i < argc && !options; i++)
 		if (strncmp(argv[i], "--", 2) == 0)

@@ -289,6 +289,10 @@ static const struct {
     {"pipeline.p.1",
      "{\"name\":\"p\",\"version\":1,\"stages\":[{\"id\":\"a\",\"kind\":\"transform\",\"needs\":["
      "\"a\"]}]}"},
+    {"worker.w-1", "{}"},
+    {"worker.w-1", "{\"id\":\"w-2\"}"},
+    {"worker.w-1", "{\"id\":\"w-1\",\"drained\":1}"},
+    {"worker.w-1", "{\"id\":\"w-1\",\"grace_ms\":-1}"},
     {"edge.e-1", "{}"},
     {"edge.e-1", "{\"id\":\"e-2\"}"},
     {"edge.e-1", "{\"id\":\"e-1\",\"drained\":1}"},
@@ -323,6 +327,19 @@ START_TEST(drained_edges)
 	ck_assert_int_eq(put("edge.e.1", NULL), 0);
 	ck_assert(!catalog_edge(c, "e.1"));
 	ck_assert(!edge_drains_tenant(NULL, "acme", NULL));
+}
+END_TEST
+
+START_TEST(drained_workers)
+{
+	ck_assert(!catalog_worker(c, "w.1"));
+	ck_assert_int_eq(put("worker.w.1", "{\"id\":\"w.1\",\"drained\":true}"), 0);
+	ck_assert(catalog_worker(c, "w.1")->drained);
+	ck_assert_int_eq(catalog_worker(c, "w.1")->grace_ms, -1);
+	ck_assert_int_eq(put("worker.w.1", "{\"id\":\"w.1\",\"drained\":true,\"grace_ms\":0}"), 0);
+	ck_assert_int_eq(catalog_worker(c, "w.1")->grace_ms, 0);
+	ck_assert_int_eq(put("worker.w.1", NULL), 0);
+	ck_assert(!catalog_worker(c, "w.1"));
 }
 END_TEST
 
@@ -488,6 +505,7 @@ int main(void)
 	tcase_add_test(tc, models);
 	tcase_add_test(tc, pipelines_and_their_newest_version);
 	tcase_add_test(tc, drained_edges);
+	tcase_add_test(tc, drained_workers);
 	tcase_add_loop_test(tc, bad_documents_are_refused, 0, sizeof(refused) / sizeof(refused[0]));
 	tcase_add_test(tc, the_previous_one_stays_in_force);
 	tcase_add_test(tc, ten_thousand_tenants_come_and_go);

@@ -682,6 +682,39 @@ START_TEST(test_edges)
 }
 END_TEST
 
+START_TEST(test_workers)
+{
+	const char *why = "new kernel";
+	begin();
+	with.reason = why;
+	ASK(503, "POST", "/workers/w1:drain", NULL);
+	ASK(503, "GET", "/workers/w1", NULL);
+	ASK(503, "GET", "/workers", NULL);
+	count("INSERT INTO control.workers (id, doc) VALUES ('w1',"
+	      " '{\"id\":\"w1\",\"drained\":true}') RETURNING 1");
+	ASK(400, "POST", "/workers/w1:undrain", NULL);
+	with.reason = why;
+	ASK(422, "POST", "/workers/w1:drain", "{'grace_ms':-1}");
+	with.reason = why;
+	ASK(422, "POST", "/workers/w1:undrain", "{'grace_ms':1}");
+	with.reason = why;
+	ASK(200, "POST", "/workers/w1:drain", "{'grace_ms':50}");
+	ck_assert(json_is_false(json_object_get(doc, "live")));
+	ck_assert_str_eq(published("worker.w1"), "{'id':'w1','drained':true,'grace_ms':50}");
+	ck_assert_str_eq(outbox("worker.w1"), published("worker.w1"));
+	ASK(200, "GET", "/audit?page_size=1", NULL);
+	json_t *row = json_array_get(json_object_get(doc, "items"), 0);
+	ck_assert_str_eq(json_string_value(json_object_get(row, "action")), "worker.drain");
+	ck_assert_str_eq(json_string_value(json_object_get(row, "reason")), why);
+	with.reason = why;
+	ASK(200, "POST", "/workers/w1:undrain", NULL);
+	ck_assert(json_is_null(json_object_get(doc, "drain")));
+	ck_assert_str_eq(outbox("worker.w1"), "");
+	ck_assert_ptr_null(published("worker.w1"));
+	end();
+}
+END_TEST
+
 /* The items of the last answer, compact, with ' for ". */
 static const char *items(void)
 {
@@ -946,4 +979,4 @@ RUN_DATABASE_TESTS("api", test_schedules, test_hooks, test_hook_edits, test_usag
 		   test_tenant_delete, test_limits, test_key, test_signing_key,
 		   test_versions_of_a_type, test_models_and_pipelines, test_validate_only,
 		   test_operators, test_pages, test_audit, test_requests, test_database_away,
-		   test_large_documents, test_edges)
+		   test_large_documents, test_edges, test_workers)

@@ -480,6 +480,7 @@ START_TEST(test_known_keys)
 	ck_assert(registry_key_known("tenant.acme"));
 	ck_assert(registry_key_known("pipeline.p.1"));
 	ck_assert(registry_key_known("edge.e-1"));
+	ck_assert(registry_key_known("worker.w-1"));
 	ck_assert(registry_key_known("signing.acme.k1"));
 	ck_assert(!registry_key_known("flag.x"));
 	ck_assert(!registry_key_known("tenants"));

@@ -309,6 +309,72 @@ START_TEST(stops_at_once_when_told_twice)
 }
 END_TEST
 
+/* By an operator: as a stop, but it can be taken back. */
+START_TEST(drained_and_taken_back)
+{
+	bool drained = false;
+	const char *why;
+	struct error err;
+	c.call_us = 2000000;
+	cluster_worker(&c, 0, "w1");
+	cluster_submit(&c, 1, "chat", true);
+	cluster_run(&c, 1000);
+	worker_drain(c.nodes[0].worker, 8000, on_stopped, &drained);
+	ck_assert(!worker_ready(c.nodes[0].worker, &why));
+	cluster_submit(&c, 2, "chat", true);
+	cluster_run(&c, 500);
+	ck_assert(!drained);
+	ck_assert_uint_eq(worker_held(c.nodes[0].worker), 1);
+	cluster_run(&c, 1000);
+	ck_assert(drained);
+	cluster_until(&c, 1, "completed");
+	cluster_run(&c, 20000); /* its grace is over meanwhile */
+	ck_assert_str_eq(cluster_types(&c, 2), "accepted");
+	ck_assert(!worker_undrain(c.nodes[0].worker, &err));
+	ck_assert(worker_ready(c.nodes[0].worker, &why));
+	cluster_run(&c, 3000);
+	cluster_until(&c, 2, "completed");
+	/* And it can be stopped while it is drained. */
+	drained = false;
+	worker_drain(c.nodes[0].worker, 8000, on_stopped, &drained);
+	cluster_run(&c, 100);
+	ck_assert(drained);
+	bool stopped = false;
+	worker_stop(c.nodes[0].worker, 8000, on_stopped, &stopped);
+	cluster_run(&c, 100);
+	ck_assert(stopped);
+	ck_assert(!worker_undrain(c.nodes[0].worker, &err));
+	ck_assert(!worker_ready(c.nodes[0].worker, &why));
+}
+END_TEST
+
+START_TEST(taken_back_while_it_drains)
+{
+	bool drained = false;
+	struct error err;
+	c.call_us = -1;
+	cluster_worker(&c, 0, "w1");
+	cluster_submit(&c, 1, "chat", true);
+	cluster_run(&c, 1000);
+	worker_drain(c.nodes[0].worker, 120000, on_stopped, &drained);
+	cluster_run(&c, 1000);
+	worker_drain(c.nodes[0].worker, 500, on_stopped, &drained); /* a shorter grace */
+	cluster_run(&c, 400);
+	ck_assert(!drained);
+	ck_assert(!worker_undrain(c.nodes[0].worker, &err));
+	cluster_run(&c, 5000);
+	ck_assert(!drained);
+	ck_assert_str_eq(cluster_types(&c, 1), "accepted started stage.started");
+	worker_drain(c.nodes[0].worker, 500, on_stopped, &drained);
+	c.call_us = 1000;
+	cluster_run(&c, 600);
+	ck_assert(drained);
+	ck_assert_str_eq(cluster_types(&c, 1), "accepted started stage.started handed_off");
+	ck_assert(!worker_undrain(c.nodes[0].worker, &err));
+	cluster_until(&c, 1, "completed");
+}
+END_TEST
+
 START_TEST(unknown_pipeline)
 {
 	cluster_worker(&c, 0, "w1");
@@ -489,6 +555,8 @@ int main(void)
 				      stops_clean,
 				      stops_after_its_grace,
 				      stops_at_once_when_told_twice,
+				      drained_and_taken_back,
+				      taken_back_while_it_drains,
 				      unknown_pipeline,
 				      bad_ticket,
 				      trimmed,

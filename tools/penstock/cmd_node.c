@@ -1,4 +1,4 @@
-/* Edges: who serves how many, and sending their clients elsewhere. */
+/* Edges and workers: who serves how many, and sending their clients or tasks elsewhere. */
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,18 +23,23 @@ int cmd_edge_list(struct cli *cli, int argc, char **argv)
 	return cli_show_list(cli, "/edges", columns, sizeof(columns) / sizeof(*columns));
 }
 
-int cmd_edge_get(struct cli *cli, int argc, char **argv)
+static int get_node(struct cli *cli, const char *list, const char *node)
 {
 	struct strbuf path = {0};
 	struct cli_answer a;
 	int rc;
 
-	(void)argc;
-	strbuf_adds(&path, "/edges/");
-	cli_segment(&path, argv[0]);
+	strbuf_adds(&path, list);
+	cli_segment(&path, node);
 	rc = cli_control(cli, "GET", path.data, NULL, NULL, &a);
 	strbuf_done(&path);
 	return rc == CLI_OK ? cli_show(cli, &a) : rc;
+}
+
+int cmd_edge_get(struct cli *cli, int argc, char **argv)
+{
+	(void)argc;
+	return get_node(cli, "/edges/", argv[0]);
 }
 
 /* One line, or curl would send what follows as headers of their own. */
@@ -46,16 +51,24 @@ static bool is_line(const char *text)
 	return true;
 }
 
-static int on_edge(struct cli *cli, const char *edge, const char *verb, const char *reason,
-		   json_t *body)
+static bool is_reason(const char *text, struct error *err)
+{
+	if (text && *text && is_line(text))
+		return true;
+	err_set(err, ERR_REJECTED, "--reason TEXT is needed: one line, for the audit");
+	return false;
+}
+
+static int on_node(struct cli *cli, const char *list, const char *node, const char *verb,
+		   const char *reason, json_t *body)
 {
 	struct strbuf path = {0}, header = {0};
 	const char *headers[2] = {NULL, NULL};
 	struct cli_answer a;
 	int rc;
 
-	strbuf_adds(&path, "/edges/");
-	cli_segment(&path, edge);
+	strbuf_adds(&path, list);
+	cli_segment(&path, node);
 	strbuf_adds(&path, verb);
 	strbuf_addf(&header, "X-Audit-Reason: %s", reason);
 	headers[0] = header.data;
@@ -89,16 +102,14 @@ static int set_drain(struct cli *cli, int argc, char **argv, bool drain)
 
 	if (cli_options(&argc, argv, o, drain ? 4 : 2, &err) != 0 || argc != 1)
 		goto usage;
-	if (!o[0].value || !*o[0].value || !is_line(o[0].value)) {
-		err_set(&err, ERR_REJECTED, "--reason TEXT is needed: one line, for the audit");
+	if (!is_reason(o[0].value, &err))
 		goto usage;
-	}
 	if (o[1].value)
 		json_object_set_new(body, "tenant", json_string(o[1].value));
 	if (set_time(body, "deadline_ms", o[2].value, &err) != 0 ||
 	    set_time(body, "spread_ms", o[3].value, &err) != 0)
 		goto usage;
-	return on_edge(cli, argv[0], drain ? ":drain" : ":undrain", o[0].value, body);
+	return on_node(cli, "/edges/", argv[0], drain ? ":drain" : ":undrain", o[0].value, body);
 usage:
 	json_decref(body);
 	return cli_usage(&err);
@@ -112,4 +123,50 @@ int cmd_edge_drain(struct cli *cli, int argc, char **argv)
 int cmd_edge_undrain(struct cli *cli, int argc, char **argv)
 {
 	return set_drain(cli, argc, argv, false);
+}
+
+/* --- workers ---------------------------------------------------------------------------------- */
+
+int cmd_worker_list(struct cli *cli, int argc, char **argv)
+{
+	static const struct cli_column columns[] = {{"WORKER", "id"},
+						    {"LIVE", "live"},
+						    {"STATE", "state"},
+						    {"SLOTS", "slots"},
+						    {"BATCH SLOTS", "batch_slots"},
+						    {"DRAINED", "drain.drained"}};
+
+	(void)argc;
+	(void)argv;
+	return cli_show_list(cli, "/workers", columns, sizeof(columns) / sizeof(*columns));
+}
+
+int cmd_worker_get(struct cli *cli, int argc, char **argv)
+{
+	(void)argc;
+	return get_node(cli, "/workers/", argv[0]);
+}
+
+static int drain_worker(struct cli *cli, int argc, char **argv, bool drain)
+{
+	struct cli_option o[] = {{"--reason", false, NULL}, {"--grace", false, NULL}};
+	struct error err = {0};
+	json_t *body = json_object();
+
+	if (cli_options(&argc, argv, o, drain ? 2 : 1, &err) != 0 || argc != 1 ||
+	    !is_reason(o[0].value, &err) || set_time(body, "grace_ms", o[1].value, &err) != 0) {
+		json_decref(body);
+		return cli_usage(&err);
+	}
+	return on_node(cli, "/workers/", argv[0], drain ? ":drain" : ":undrain", o[0].value, body);
+}
+
+int cmd_worker_drain(struct cli *cli, int argc, char **argv)
+{
+	return drain_worker(cli, argc, argv, true);
+}
+
+int cmd_worker_undrain(struct cli *cli, int argc, char **argv)
+{
+	return drain_worker(cli, argc, argv, false);
 }
