@@ -100,7 +100,7 @@ static void flush_batch(struct reactor *r)
 
 static void flush(struct reactor *r)
 {
-	int64_t before = r->tally.writes;
+	int64_t writes = r->tally.writes, frames = r->tally.frames_out;
 
 	while (r->dirty) {
 		if (worth_a_batch(r))
@@ -108,7 +108,8 @@ static void flush(struct reactor *r)
 		else
 			conn_flush(next_dirty(r));
 	}
-	gather_wrote(&r->gather, r->tally.writes - before, loop_clock_us(r->loop));
+	gather_wrote(&r->gather, r->tally.writes - writes, r->tally.frames_out - frames,
+		     loop_now_us(r->loop), loop_clock_us(r->loop));
 }
 
 /* Not where somebody died: he is in the list still, and is about to be freed. */
