@@ -66,15 +66,34 @@ static struct tenant_lease *get(struct hub *hub, const char *tenant)
 	return t;
 }
 
+/* What is left of a lease is bounded by what the limits are by now. The router does it too, with
+ * its next answer; until then, and where the router has heard of it later than this edge: */
+static void bound(struct tenant_lease *t, const struct tenant_limits *limits)
+{
+	lease_limits(&t->lease, limits->events_per_s, limits->burst, limits->bytes_per_s);
+}
+
+void direct_limits(struct hub *hub, const struct tenant *tenant)
+{
+	struct tenant_lease *t =
+	    table_find(&hub->leases, table_hash2(tenant->id, ""), same_tenant, tenant->id);
+
+	if (t)
+		bound(t, &tenant->limits);
+}
+
 static void on_leased(void *arg, enum bus_result result, const struct bus_msg *msg)
 {
 	struct tenant_lease *t = arg;
 	struct lease_grant g;
 	bool good = result == BUS_OK && lease_read(msg->data, msg->len, &g);
+	const struct tenant *tenant = catalog_tenant(t->hub->catalog, t->tenant);
 
 	if (result == BUS_OK && !good)
 		metric_add(t->hub->edge->stats.malformed, 1);
 	lease_answered(&t->lease, good ? &g : NULL, loop_now_us(t->hub->loop));
+	if (tenant)
+		bound(t, &tenant->limits);
 }
 
 static void ask(struct tenant_lease *t, const struct lease_question *q, unsigned part)

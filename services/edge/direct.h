@@ -9,9 +9,12 @@
 
 struct command_request;
 struct hub;
+struct tenant;
 
 /* True: it is published and answered. */
 bool direct_publish(struct hub *hub, struct command_request *r);
+/* They have changed. */
+void direct_limits(struct hub *hub, const struct tenant *tenant);
 void direct_done(struct hub *hub); /* the bus is gone */
 
 #endif

@@ -101,8 +101,10 @@ static void tenant_changed(struct hub *hub, const char *id)
 {
 	const struct tenant *t = catalog_tenant(hub->catalog, id);
 
-	if (t)
+	if (t) {
 		usage_limits(&hub->edge->usage, t);
+		direct_limits(hub, t);
+	}
 	if (t && t->active)
 		return;
 	revoke(hub, &(struct revoke){.tenant = id, .code = CLOSE_TENANT});

@@ -123,6 +123,14 @@ void lease_answered(struct lease *l, const struct lease_grant *g, int64_t now_us
 	l->expires_us = l->asked_us + g->ttl_ms * 1000;
 }
 
+void lease_limits(struct lease *l, int64_t events_per_s, int64_t burst, int64_t bytes_per_s)
+{
+	if (events_per_s > 0)
+		l->events = least(l->events, l->events_used + least(events_per_s, burst));
+	if (bytes_per_s > 0)
+		l->bytes = least(l->bytes, l->bytes_used + bytes_per_s);
+}
+
 bool lease_idle(const struct lease *l, int64_t now_us)
 {
 	return !l->asking && !live(l, now_us) && now_us - l->seen_us > LEASE_RARE_US;

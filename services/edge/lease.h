@@ -52,6 +52,8 @@ bool lease_ask(struct lease *l, bool spent, int64_t bytes, int64_t now_us,
 	       struct lease_question *q);
 /* NULL: no answer, or none that can be read. */
 void lease_answered(struct lease *l, const struct lease_grant *g, int64_t now_us);
+/* The tenant's limits are these now: no more than they let pass at once is left of it. 0: none. */
+void lease_limits(struct lease *l, int64_t events_per_s, int64_t burst, int64_t bytes_per_s);
 /* Nothing is lost when it is forgotten. */
 bool lease_idle(const struct lease *l, int64_t now_us);
 /* A LeaseReply, bounded. False: it cannot be read. */

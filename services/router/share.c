@@ -79,6 +79,21 @@ static struct share_lease *add(struct share *s, uint64_t edge)
 	return &s->leases[s->n++];
 }
 
+/* No lease is more than its tenant's limits let pass at once, also when they were lowered: the rest
+ * is the tenant's again, and the edge's no more. */
+static void bound(struct share_lease *l, const struct tenant_limits *lim, struct admit_state *state)
+{
+	int64_t most_events =
+	    lim->events_per_s > 0 ? least(lim->events_per_s, lim->burst) : l->events;
+	int64_t most_bytes = lim->bytes_per_s > 0 ? lim->bytes_per_s : l->bytes;
+	int64_t events = most(l->events - most_events, 0), bytes = most(l->bytes - most_bytes, 0);
+
+	l->events -= events;
+	l->bytes -= bytes;
+	state->held_events -= events;
+	state->held_bytes -= bytes;
+}
+
 static void drop(struct share *s, struct share_lease *l)
 {
 	*l = s->leases[--s->n];
@@ -151,6 +166,7 @@ bool share_grant(struct share *s, const struct tenant_limits *lim, struct admit_
 		use(l, lim, state, l->events, l->bytes, now_ns);
 	if (!l)
 		return false;
+	bound(l, lim, state);
 	int64_t events =
 	    portion(ask->events_wanted, l->events,
 		    gcra_left(&state->events, lim->events_per_s, admit_burst(lim, state), now_ns),

@@ -183,6 +183,30 @@ async def test_a_flood_through_two_edges_keeps_the_limit(stack):
     assert len(flood.accepted) >= rate * seconds * 0.6, "and it may use what it has"
 
 
+async def test_a_limit_that_is_lowered(stack):
+    """What an edge holds by then is no more than the new one lets pass."""
+    rate = 2000
+    t = Tenant(stack, {"events_per_s": rate, "burst": rate})
+    async with Client(stack.edge_url, t.key) as c:
+        c.stack = stack
+        await lease(c)
+        for i in range(10):  # so fast that a large one is asked for
+            await asyncio.gather(*(move(c, n) for n in range(40)))
+        control, path = stack.control(), f"/tenants/{t.id}/limits"
+        control.call("PATCH", path, {"events_per_s": 2, "burst": 4},
+                     headers={"If-Match": control.call("GET", path)[1]["ETag"]})
+        wait_for("the router's new limit", lambda: left(t) <= 4, 5)
+        start, passed = time.monotonic(), 0
+        for n in range(300):
+            try:
+                await move(c, n)
+                passed += 1
+            except Refused as e:
+                assert e.code == "rate_limited"
+        # The bucket, what the edge kept, and what came back in the time; a few more while the edge had not heard of it.
+        assert passed <= 4 + 2 + 2 * (time.monotonic() - start) + 20, passed
+
+
 async def test_limits_of_others_are_not_touched(stack, tenant):
     """A tenant whose limit is used up is refused by the direct road as well."""
     t = Tenant(stack, {"events_per_s": 20, "burst": 40})

@@ -273,6 +273,29 @@ START_TEST(a_command_becomes_an_event)
 }
 END_TEST
 
-RUN_TESTS("edge: leases", half_used_and_asked_for_again, its_time_is_counted_from_the_question,
-	  who_sends_hardly_ever_does_not_ask, few_questions, bytes, refused_or_nobody_there,
-	  replies_are_bounded, a_command_becomes_an_event)
+/* What is left is no more than the new limits let pass at once; raised again, it stays so. */
+START_TEST(limits_are_lowered)
+{
+	struct lease l = leased(S);
+	struct lease_question q;
+	bool asked;
+
+	lease_limits(&l, 100, 200, 100000);
+	lease_limits(&l, 0, 0, 0); /* none */
+	ck_assert_int_eq(l.events, 10);
+	ck_assert_int_eq(l.bytes, 1000);
+	ck_assert(send(&l, 10, S + 1000, &asked, &q));
+	lease_limits(&l, 3, 100, 50);
+	lease_limits(&l, 100, 2, 50);
+	lease_limits(&l, 100, 200, 100000);
+	ck_assert(!send(&l, 51, S + 1000, &asked, &q));
+	ck_assert(send(&l, 20, S + 1000, &asked, &q));
+	ck_assert(send(&l, 30, S + 1000, &asked, &q));
+	ck_assert(!send(&l, 1, S + 1000, &asked, &q));
+	ck_assert_int_eq(l.events_used, 3); /* and so it is told */
+}
+END_TEST
+
+RUN_TESTS("edge: leases", limits_are_lowered, half_used_and_asked_for_again,
+	  its_time_is_counted_from_the_question, who_sends_hardly_ever_does_not_ask, few_questions,
+	  bytes, refused_or_nobody_there, replies_are_bounded, a_command_becomes_an_event)

@@ -101,6 +101,33 @@ START_TEST(what_was_used_is_charged)
 }
 END_TEST
 
+/* What is at an edge comes back with its next question, but for what the new limits let pass. */
+START_TEST(limits_are_lowered)
+{
+	const struct tenant_limits low = {.events_per_s = 10, .burst = 8, .bytes_per_s = 300};
+	struct share s = {0};
+	struct admit_state state = {0};
+	struct share_lease l;
+	struct share_ask ask = ask_of(1, 100);
+	ck_assert(share_grant(&s, &limits, &state, &ask, 7, 10 * S, &l));
+	ck_assert_int_eq(l.events, 100);
+	ask.last = 7;
+	ask.events_used = 30;
+	ask.bytes_used = 100;
+	ck_assert(share_grant(&s, &low, &state, &ask, 8, 10 * S, &l));
+	ck_assert_int_eq(l.events, 8);
+	ck_assert_int_eq(l.bytes, 300);
+	ck_assert_int_eq(state.held_events, 8);
+	ck_assert_int_eq(state.held_bytes, 300);
+	/* And not so many again with each question: what it uses is charged. */
+	ask.last = 8;
+	ask.events_used = 8;
+	ask.bytes_used = 8;
+	ck_assert(!share_grant(&s, &low, &state, &ask, 9, 10 * S, &l));
+	share_done(&s);
+}
+END_TEST
+
 /* A lease that nobody speaks of again has been used, at the end of its time and not before. */
 START_TEST(silence_is_use)
 {
@@ -537,6 +564,7 @@ int main(void)
 	Suite *suite = suite_create("router: leases");
 	TCase *pure = tcase_create("share"), *whole = tcase_create("router");
 	tcase_add_test(pure, half_of_what_is_left);
+	tcase_add_test(pure, limits_are_lowered);
 	tcase_add_test(pure, nothing_is_left);
 	tcase_add_test(pure, what_was_used_is_charged);
 	tcase_add_test(pure, silence_is_use);
