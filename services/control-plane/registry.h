@@ -51,6 +51,7 @@ void registry_pattern_regex(const json_t *patterns, struct strbuf *out);
 /* Whether its time zone is there, PostgreSQL must be asked. */
 json_t *registry_schedule(const json_t *in, const char *name, const char *tenant,
 			  struct error *err);
+json_t *registry_trigger(const json_t *in, const char *name, const char *tenant, struct error *err);
 /* class: what the type is already, NULL for a new one. A different class is ERR_CONFLICT. */
 json_t *registry_version(const json_t *in, const char *tenant, const char *type, unsigned version,
 			 const char *class, struct error *err);

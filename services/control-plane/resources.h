@@ -36,6 +36,10 @@ void schedules_list(struct call *call);
 void schedule_get(struct call *call);
 void schedule_put(struct call *call);
 void schedule_delete(struct call *call);
+void triggers_list(struct call *call);
+void trigger_get(struct call *call);
+void trigger_put(struct call *call);
+void trigger_delete(struct call *call);
 
 void signing_list(struct call *call);
 void signing_post(struct call *call);

@@ -34,8 +34,8 @@ static const char *fault_of(const Penstock__Event *e, const char *subject)
 		return "its subject is no channel's";
 	if (strcmp(tenant, e->tenant) != 0 || strcmp(channel, e->channel) != 0)
 		return "its tenant or channel is not its subject's";
-	if (e->version > INT32_MAX)
-		return "the version is too large";
+	if (e->version > INT32_MAX || e->depth > INT32_MAX)
+		return "the version or the depth is too large";
 	if (e->data.len && !clean(e->data.data, e->data.len))
 		return "the data is not UTF-8 text";
 	if (!store_clean_text(e->type) || !store_clean_text(e->trace) ||

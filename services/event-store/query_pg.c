@@ -23,7 +23,7 @@ static const char place_sql[] =
 /* `before`: bytes in the rows in front; octet_length of a long value does not read it. */
 static const char page_sql[] =
     "SELECT seq, event_id, type, version, data, (extract(epoch FROM time) * 1000000)::int8, trace,"
-    " key, digest, session, router, command, principal, total FROM ("
+    " key, digest, session, router, command, principal, total, depth FROM ("
     "  SELECT *, count(*) OVER () AS total, sum(octet_length(data) + " ROW_ROUGHLY
     ") OVER (ORDER BY seq) - octet_length(data) - " ROW_ROUGHLY " AS before FROM ("
     "   SELECT * FROM events WHERE " CHANNEL " AND seq > $4::int8 AND seq <= $5::int8"
@@ -130,6 +130,7 @@ static Penstock__Event *event_of(const PGresult *res, int row, const char *tenan
 	e->router = xstrdup(pg_text(res, row, 10));
 	e->command = xstrdup(pg_text(res, row, 11));
 	e->principal = xstrdup(pg_text(res, row, 12));
+	e->depth = (uint32_t)pg_int(res, row, 14);
 	return e;
 }
 

@@ -13,6 +13,7 @@
 #include "services/event-store/release_pg.h"
 #include "services/event-store/replay_pg.h"
 #include "services/event-store/schedule_pg.h"
+#include "services/event-store/trigger_pg.h"
 
 #define LOCK         "8099000947049456522"
 #define ROUND_US     100000  /* between the beginnings of two rounds */
@@ -67,7 +68,7 @@ static int prepare(PGconn *conn, struct error *err)
 {
 	return pg_exec(conn,
 		       "SET jit = off; SET statement_timeout = '30s'; SET lock_timeout = '10s';"
-		       "SELECT 1 FROM control.schedules LIMIT 0",
+		       "SELECT 1 FROM control.triggers LIMIT 0",
 		       err);
 }
 
@@ -85,6 +86,7 @@ static int read_due(struct store_release *s, PGconn *conn, struct error *err)
 {
 	const char *skip = strbuf_str(&s->skip);
 	struct release_any any = {0};
+	bool found = false;
 	size_t n = 0;
 	int rc = release_pg_any(conn, s->conf.epoch, &any, err);
 	if (!rc && any.releases)
@@ -100,6 +102,12 @@ static int read_due(struct store_release *s, PGconn *conn, struct error *err)
 	n = 0;
 	if (!rc && any.schedules)
 		rc = schedule_pg_read(conn, s->max, skip, s->due + s->n_due, &n, err);
+	s->n_due += n;
+	n = 0;
+	if (!rc && any.triggers)
+		rc = trigger_pg_look(conn, &found, err);
+	if (!rc && (any.triggered || found))
+		rc = trigger_pg_read(conn, s->max, skip, s->due + s->n_due, &n, err);
 	s->n_due += n;
 	return rc;
 }
@@ -122,6 +130,8 @@ static int work(PGconn *conn, struct store_job *job)
 		rc = replay_pg_note(conn, s->due, s->n_due, &err);
 	if (!rc)
 		rc = schedule_pg_note(conn, s->due, s->n_due, &err);
+	if (!rc)
+		rc = trigger_pg_note(conn, s->due, s->n_due, &err);
 	if (!rc) {
 		release_due_forget(s->due, &s->n_due);
 		rc = seek_lead(s, conn, &err);
@@ -307,13 +317,16 @@ static void init_metrics(struct store_release *s, struct metrics *m)
 {
 	static const char *const names[SLOW_KINDS] = {
 	    "penstock_store_releases_total", "penstock_store_redrives_total",
-	    "penstock_store_replays_total", "penstock_store_schedules_total"};
+	    "penstock_store_replays_total", "penstock_store_schedules_total",
+	    "penstock_store_triggers_total"};
 	static const char *const help[SLOW_KINDS] = {
 	    "Parked tasks that a router was asked to let go on",
 	    "Dead letters that a router was asked to let live again",
 	    "Events that a router was asked to deliver again",
-	    "Tasks that a router was asked to start by schedule"};
-	static const char *const done[SLOW_KINDS] = {"released", "redriven", "sent", "started"};
+	    "Tasks that a router was asked to start by schedule",
+	    "Tasks that a router was asked to start by an event of a trigger"};
+	static const char *const done[SLOW_KINDS] = {"released", "redriven", "sent", "started",
+						     "started"};
 	for (int k = 0; k < SLOW_KINDS; k++) {
 		const char *const ends[ENDS] = {done[k], "refused", "unknown", "bad"};
 		for (int e = 0; e < ENDS; e++) {

@@ -1,7 +1,7 @@
 /* The slow path's end: parked and redriven tasks whose time has come are let go on, by asking the
  * router that owns their tenant for a ticket (ReleaseTask, docs/internals.md); and dead letters
  * that operators ordered to live again become redriven tasks (RedriveTask), at the rate of each
- * order; events are replayed; and schedules start their tasks.
+ * order; events are replayed; schedules and the events of triggers start their tasks.
  *
  * One event-store at a time does it, by an advisory lock of its own. It works in rounds: read what
  * is due from PostgreSQL, the tenants in turn; ask for all of it; note what was acknowledged. A

@@ -14,7 +14,8 @@ static const char any_sql[] =
     "SELECT EXISTS (SELECT 1 FROM tasks WHERE epoch = $1 AND release_at IS NOT NULL),"
     " EXISTS (SELECT 1 FROM redrives WHERE state = 'running'),"
     " EXISTS (SELECT 1 FROM replays WHERE state = 'running'),"
-    " EXISTS (SELECT 1 FROM control.schedules WHERE next_at <= now())";
+    " EXISTS (SELECT 1 FROM control.schedules WHERE next_at <= now()),"
+    " EXISTS (SELECT 1 FROM control.triggers), EXISTS (SELECT 1 FROM trigger_events)";
 /* Tenants are stepped through by the index, each gives its own first ones, and of these the firsts
  * of all tenants come before the seconds of any. The task.accepted is found in its day's partition:
  * its time is the task's. */
@@ -35,7 +36,7 @@ static const char read_sql[] =
     "  ORDER BY d.turn, d.release_at LIMIT $2::int8)"
     " SELECT due.task, due.tenant, due.last_seq, due.pipeline, due.version, e.event_id, e.version,"
     "  e.data, (extract(epoch FROM e.time) * 1000000)::int8, e.trace, e.key, e.digest, e.session,"
-    "  e.router, e.command, e.principal"
+    "  e.router, e.command, e.principal, e.depth"
     " FROM due LEFT JOIN LATERAL (SELECT * FROM events WHERE tenant = due.tenant"
     "  AND channel = 'task.' || due.task AND time = due.created_at AND type = 'task.accepted'"
     "  ORDER BY epoch, seq LIMIT 1) e ON true ORDER BY due.turn, due.release_at";
@@ -96,6 +97,7 @@ static void take_row(struct release_due *d, const PGresult *res, int row)
 	e.router = field(res, row, 13);
 	e.command = field(res, row, 14);
 	e.principal = field(res, row, 15);
+	e.depth = (uint32_t)pg_int(res, row, 16);
 	Penstock__ReleaseTask release = PENSTOCK__RELEASE_TASK__INIT;
 	release.task = d->task;
 	release.seq = d->seq;
@@ -138,6 +140,7 @@ void release_submit(struct release_due *d, const char *what, const struct releas
 	cmd.tenant = d->tenant;
 	cmd.principal = (char *)t->principal;
 	cmd.trace = t->trace && *t->trace ? (char *)t->trace : trace;
+	cmd.depth = t->depth;
 	cmd.body_case = PENSTOCK__COMMAND__BODY_TASK;
 	cmd.task = &task;
 	d->command = xmalloc(penstock__command__get_packed_size(&cmd));
@@ -161,6 +164,8 @@ int release_pg_any(PGconn *conn, uint64_t epoch, struct release_any *any, struct
 	any->redrives = pg_bool(res, 0, 1);
 	any->replays = pg_bool(res, 0, 2);
 	any->schedules = pg_bool(res, 0, 3);
+	any->triggers = pg_bool(res, 0, 4);
+	any->triggered = pg_bool(res, 0, 5);
 	PQclear(res);
 	return 0;
 }

@@ -17,6 +17,7 @@ enum release_kind {
 	SLOW_REDRIVE,  /* a dead letter becomes a redriven task */
 	SLOW_REPLAY,   /* an event of the log is delivered again */
 	SLOW_SCHEDULE, /* a schedule starts a task */
+	SLOW_TRIGGER,  /* an event starts a task */
 	SLOW_KINDS,
 };
 
@@ -35,8 +36,9 @@ struct release_due {
 	enum release_end end;
 	/* SLOW_REDRIVE: the item of the order; SLOW_REPLAY: the order, its event is at seq, and
 	 * task the one that it starts, if any; SLOW_SCHEDULE: its name, seq is the due time in
-	 * seconds. */
-	char order[TENANT_MAX + 1];
+	 * seconds; SLOW_TRIGGER: its name, the event is `event` at (epoch, seq). */
+	char order[TENANT_MAX + 1], event[ID_LEN + 1];
+	uint64_t epoch;
 	int n;
 	char reason[32]; /* RELEASE_BAD: a code of the protocol */
 };
@@ -48,6 +50,7 @@ struct release_task {
 	size_t input_len;
 	int32_t priority;
 	const char *trace; /* NULL or "": one of its own, the same for each repeat */
+	unsigned depth;    /* triggers that led to it */
 };
 
 /* Fills in the task's id and the command: a SubmitTask of d->tenant. Whoever asks again with the
@@ -58,11 +61,11 @@ void release_submit(struct release_due *d, const char *what, const struct releas
 void release_due_forget(struct release_due *due, size_t *n);
 
 struct release_any {
-	bool releases, redrives, replays, schedules;
+	bool releases, redrives, replays, schedules, triggers, triggered;
 };
 
-/* Is there anything of each kind, due or not (schedules: due)? Ten times a second, so this one is
- * cheap. */
+/* Is there anything of each kind, due or not (schedules: due; triggered: events that wait)? Ten
+ * times a second, so this one is cheap. */
 int release_pg_any(PGconn *conn, uint64_t epoch, struct release_any *any,
 		   struct error *err) MUST_CHECK;
 /* What is due now, at most max, the tenants in turn; without those of the array literal `paused`.

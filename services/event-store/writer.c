@@ -12,8 +12,8 @@
 
 #define COLUMNS                                                                                    \
 	"epoch, seq, time, event_id, tenant, channel, type, version, data, trace, key, digest,"    \
-	" session, router, command, principal"
-#define N_COLUMNS 16
+	" session, router, command, principal, depth"
+#define N_COLUMNS 17
 
 /* The first place that a key's event was stored at is the only one; ORDER BY decides within a
  * batch. Times are microseconds. */
@@ -108,6 +108,7 @@ static void add_event(struct strbuf *b, uint64_t epoch, const struct store_item 
 	pg_copy_text(b, e->router);
 	pg_copy_text(b, e->command);
 	pg_copy_text(b, e->principal);
+	pg_copy_int4(b, (int32_t)e->depth);
 }
 
 static int ensure_days(struct store_writer *w, const struct store_item *items, size_t n,

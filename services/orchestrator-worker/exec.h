@@ -27,6 +27,7 @@ struct exec_call {
 	int64_t max_tokens, timeout_ms; /* 0: the target's */
 	size_t output_max;              /* a longer answer need not be read to its end; 0: none */
 	const char *trace;              /* traceparent, or "" */
+	unsigned depth;                 /* triggers that led to the task */
 	exec_begun_fn *begun; /* with done's arg, when the call no longer waits for a permit; may
 			       * be NULL */
 };

@@ -49,6 +49,7 @@ static void pack(const struct exec_call *call, const struct wanted *w, struct st
 	command.tenant = (char *)call->tenant;
 	command.principal = by.data;
 	command.trace = (char *)call->trace;
+	command.depth = call->depth;
 	command.body_case = PENSTOCK__COMMAND__BODY_PUBLISH;
 	command.publish = &publish;
 	strbuf_reserve(out, penstock__command__get_packed_size(&command));

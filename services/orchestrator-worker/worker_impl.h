@@ -59,6 +59,7 @@ struct worker_task {
 	void *ticket; /* as it came, for the accepted event in it */
 	size_t ticket_len;
 	char trace[TRACE_LEN + 1];
+	unsigned depth; /* of its task.accepted */
 	struct bus_claim *claim;
 	uint64_t claim_seq;
 	int64_t stored_us;

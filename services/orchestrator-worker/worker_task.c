@@ -175,6 +175,7 @@ static void start_call(struct worker_task *t, size_t stage, unsigned attempt)
 	    .timeout_ms = spec->timeout_ms,
 	    .output_max = output_max(t, stage),
 	    .trace = trace,
+	    .depth = t->depth,
 	    .begun = on_begun,
 	};
 	if (spec->kind == KIND_PUBLISH) {
@@ -401,6 +402,7 @@ struct worker_task *worker_task_new(struct worker *w, const Penstock__Ticket *ti
 	t->ticket = xmemdup(msg->data, msg->len);
 	t->ticket_len = msg->len;
 	trace_child(&w->rng, accepted->trace, t->trace);
+	t->depth = accepted->depth;
 	t->claim = claim;
 	t->claim_seq = msg->seq;
 	t->stored_us = msg->time_us > 0 ? msg->time_us : accepted->time_us;

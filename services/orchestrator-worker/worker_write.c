@@ -70,6 +70,7 @@ void worker_write(struct worker_task *t)
 	e.data.len = write->data.len;
 	e.time_us = loop_wall_us(t->w->loop);
 	e.trace = t->trace;
+	e.depth = t->depth;
 	store(t, &e, write);
 }
 

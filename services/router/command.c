@@ -13,6 +13,7 @@ void router_fill_event(struct router *r, const Penstock__Command *cmd, Penstock_
 	ev->router = r->instance;
 	ev->command = cmd->id;
 	ev->principal = cmd->principal;
+	ev->depth = cmd->depth;
 }
 
 size_t router_pack_event(struct router *r, const Penstock__Event *ev)

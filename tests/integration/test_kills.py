@@ -292,3 +292,26 @@ async def test_store_killed_in_mid_replay(stack, tenant):
     assert sorted(r[0] for r in rows) == sorted(f"replay.{ids[1]}.{id}" for id in want)
     wait_for("their tasks", lambda: audit.rows(
         stack, "SELECT count(*) FROM tasks WHERE tenant = %s AND state = 'completed'", tenant.id) == [(n,)], 60)
+
+
+def test_store_killed_while_triggers_fire(stack, tenant):
+    """Killed between looking, asking and noting, at whatever point: each event is one task, and none is left out."""
+    n = 40
+    stack.control().put(f"/tenants/{tenant.id}/triggers/t", {"type": "chat.message", "channel": "room.*", "pipeline": "noop"})
+    store = "store-1"
+    stack.kill(store)
+    for i in range(n):
+        assert tenant.http("POST", "/v1/events", {"channel": "room.1", "type": "chat.message", "data": i})[0] == 202
+
+    def fired():
+        return audit.rows(stack, "SELECT started FROM control.triggers WHERE tenant = %s", tenant.id)[0][0]
+    for least in (1, n // 2, n):
+        stack.start_one(store)
+        wait_for(f"{least} events", lambda: fired() >= least, 60, 0.02)
+        if least < n:
+            stack.kill(store)
+    wait_for("their tasks", lambda: audit.rows(
+        stack, "SELECT count(*), count(DISTINCT task) FROM tasks WHERE tenant = %s AND state = 'completed'",
+        tenant.id) == [(n, n)], 60)
+    assert audit.rows(stack, "SELECT count(*), count(DISTINCT key) FROM events WHERE tenant = %s AND type = 'task.accepted'",
+                      tenant.id) == [(n, n)] and fired() == n

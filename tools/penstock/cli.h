@@ -160,5 +160,7 @@ cli_fn cmd_hook_list, cmd_hook_create, cmd_hook_deliver, cmd_hook_status, cmd_ho
     cmd_hook_disable, cmd_hook_rotate, cmd_hook_delete, cmd_hook_set;
 cli_fn cmd_schedule_list, cmd_schedule_get, cmd_schedule_put, cmd_schedule_pause,
     cmd_schedule_resume, cmd_schedule_delete;
+cli_fn cmd_trigger_list, cmd_trigger_get, cmd_trigger_put, cmd_trigger_pause, cmd_trigger_resume,
+    cmd_trigger_delete;
 
 #endif

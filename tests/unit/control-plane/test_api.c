@@ -104,17 +104,24 @@ static const char *tag(void)
 	return copy;
 }
 
-static int64_t count(const char *sql)
+/* The single value of a query, "" for one without rows; until the next one. */
+static const char *value(const char *sql)
 {
+	static char text[400];
 	struct error err = {0};
 	PGconn *conn = pg_connect(suite_dsn, "test", &err);
 	ck_assert_msg(conn != NULL, "%s", err.msg);
 	PGresult *res = pg_query(conn, sql, 0, NULL, &err);
 	ck_assert_msg(res != NULL, "%s: %s", sql, err.msg);
-	int64_t n = pg_int(res, 0, 0);
+	snprintf(text, sizeof(text), "%s", PQntuples(res) ? pg_text(res, 0, 0) : "");
 	PQclear(res);
 	PQfinish(conn);
-	return n;
+	return text;
+}
+
+static int64_t count(const char *sql)
+{
+	return atoll(value(sql));
 }
 
 /* What a fresh bucket would get for this key; NULL: nothing. Compact, with ' for ". */
@@ -975,8 +982,70 @@ START_TEST(test_schedules)
 }
 END_TEST
 
-RUN_DATABASE_TESTS("api", test_schedules, test_hooks, test_hook_edits, test_usage, test_tenant,
-		   test_tenant_delete, test_limits, test_key, test_signing_key,
+START_TEST(test_triggers)
+{
+	static const char good[] = "{'type':'chat.message','pipeline':'p'}";
+	begin();
+	ASK(404, "PUT", "/tenants/tr/triggers/t", good);
+	ASK(201, "POST", "/tenants", "{'id':'tr'}");
+	ASK(422, "PUT", "/tenants/tr/triggers/t", "{'pipeline':'p'}");
+	ASK(422, "PUT", "/tenants/tr/triggers/t", "{'type':'chat.*','pipeline':'p'}");
+	ASK(422, "PUT", "/tenants/tr/triggers/t", "{'type':'chat'}");
+	ASK(422, "PUT", "/tenants/tr/triggers/t", "{'type':'chat','pipeline':'p','channel':'a b'}");
+	ASK(422, "PUT", "/tenants/tr/triggers/t", "{'type':'chat','pipeline':'p','input':{}}");
+	ASK(422, "PUT", "/tenants/tr/triggers/t", "{'type':'chat','pipeline':'p','priority':101}");
+	ASK(422, "PUT", "/tenants/tr/triggers/a%20b", good);
+	ASK(200, "PUT", "/tenants/tr/triggers/t?validate_only=true", good);
+	ASK(404, "GET", "/tenants/tr/triggers/t", NULL);
+	value("INSERT INTO store_position (epoch, seq) VALUES (6, 9), (7, 5)");
+	ASK(201, "PUT", "/tenants/tr/triggers/t",
+	    "{'type':'chat.message','pipeline':'p','channel':'room.*.x','priority':-3}");
+	ck_assert_ptr_nonnull(strstr(reply.location, "/v1/tenants/tr/triggers/t"));
+	json_t *status = json_object_get(doc, "status");
+	ck_assert_int_eq(json_integer_value(json_object_get(status, "started")), 0);
+	ck_assert_int_eq(json_integer_value(json_object_get(status, "waiting")), 0);
+	ck_assert(json_is_null(json_object_get(status, "last")));
+	/* From the log's end on, by what the event-store looks for. */
+	ck_assert_str_eq(value("SELECT concat_ws(' ', type, channels, paused, from_epoch, from_seq)"
+			       " FROM control.triggers"),
+			 "chat.message ^(?:room[.][^.]*[.]x)$ f 7 5");
+	ASK(428, "PUT", "/tenants/tr/triggers/t", good);
+	/* One that is changed goes on where it was; what waits stays. */
+	value("UPDATE store_position SET seq = 8 WHERE epoch = 7");
+	value("INSERT INTO trigger_events VALUES ('tr', 't', 7, 6, now())");
+	ASK(200, "GET", "/tenants/tr/triggers/t", NULL);
+	char *read = json_dumps(doc, 0);
+	with.if_match = tag();
+	ask("PUT", "/tenants/tr/triggers/t", read);
+	free(read);
+	ck_assert_int_eq(reply.status, 200);
+	status = json_object_get(doc, "status");
+	ck_assert_int_eq(json_integer_value(json_object_get(status, "waiting")), 1);
+	ck_assert_str_eq(value("SELECT from_seq FROM control.triggers"), "5");
+	/* Paused, it has nothing that waits, and resumed it begins anew. */
+	with.if_match = "*";
+	ASK(200, "PUT", "/tenants/tr/triggers/t", "{'type':'chat','pipeline':'p','paused':true}");
+	status = json_object_get(doc, "status");
+	ck_assert_int_eq(json_integer_value(json_object_get(status, "waiting")), 0);
+	with.if_match = "*";
+	ASK(200, "PUT", "/tenants/tr/triggers/t", "{'type':'chat','pipeline':'p'}");
+	ck_assert_str_eq(value("SELECT concat_ws(' ', type, channels, paused, from_seq)"
+			       " FROM control.triggers"),
+			 "chat ^(?:.*)$ f 8");
+	ASK(200, "GET", "/tenants/tr/triggers", NULL);
+	ck_assert_ptr_nonnull(strstr(items(), "'chat'"));
+	with.if_match = "*";
+	ASK(204, "DELETE", "/tenants/tr/triggers/t", NULL);
+	ASK(404, "GET", "/tenants/tr/triggers/t", NULL);
+	ASK(200, "GET", "/audit?page_size=4", NULL);
+	ck_assert_ptr_nonnull(strstr(strbuf_str(&reply.body), "trigger.update"));
+	ck_assert_ptr_nonnull(strstr(strbuf_str(&reply.body), "trigger.delete"));
+	end();
+}
+END_TEST
+
+RUN_DATABASE_TESTS("api", test_triggers, test_schedules, test_hooks, test_hook_edits, test_usage,
+		   test_tenant, test_tenant_delete, test_limits, test_key, test_signing_key,
 		   test_versions_of_a_type, test_models_and_pipelines, test_validate_only,
 		   test_operators, test_pages, test_audit, test_requests, test_database_away,
 		   test_large_documents, test_edges, test_workers)

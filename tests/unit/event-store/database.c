@@ -104,6 +104,7 @@ Penstock__Event *make_event(size_t nth, const char *channel, const char *type, c
 	e->router = xstrdup("r1");
 	e->command = xstrdup("c1");
 	e->principal = xstrdup("k1");
+	e->depth = 2;
 	return e;
 }
 

@@ -655,7 +655,8 @@ START_TEST(items)
 	    {id.text, "acme", "room.1", "chat", "{\"a\":\"\xff\"}", 1,
 	     "the data is not UTF-8 text"},
 	    {id.text, "acme", "room.1", "\xc3", "{}", 1, "a text is not UTF-8"},
-	    {id.text, "acme", "room.1", "chat", "{}", 0x80000000, "the version is too large"},
+	    {id.text, "acme", "room.1", "chat", "{}", 0x80000000,
+	     "the version or the depth is too large"},
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {

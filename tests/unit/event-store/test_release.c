@@ -98,6 +98,7 @@ START_TEST(what_is_due_has_its_ticket)
 	ck_assert_uint_eq(cmd->release->version, 3);
 	ck_assert_str_eq(cmd->release->accepted->id, nth_id(0).text);
 	ck_assert_str_eq(cmd->release->accepted->channel, "task.t1");
+	ck_assert_uint_eq(cmd->release->accepted->depth, 2);
 	ck_assert_ptr_nonnull(strstr((char *)cmd->release->accepted->data.data, "\"input\":7"));
 	penstock__command__free_unpacked(cmd, NULL);
 	int64_t waiting;

@@ -153,15 +153,16 @@ START_TEST(rows_are_what_was_published)
 
 	snprintf(wanted, sizeof(wanted),
 		 "1764000000000000 5 %s acme room.1 chat 2 key-1 -81985529216486896 " TEST_SESSION
-		 " r1 c1 k1 " TEST_TRACE,
+		 " r1 c1 k1 2 " TEST_TRACE,
 		 nth_id(1).text);
 	rig_open(&r);
 	ck_assert_int_eq(put(&r, &item, 1), 1);
 	ck_assert_str_eq(database_get(&r.d, "SELECT data FROM events"), data);
 	ck_assert_str_eq(
 	    database_get(
-		&r.d, "SELECT concat_ws(' ', epoch, seq, event_id, tenant, channel, type, version,"
-		      " key, digest, session, router, command, principal, trace) FROM events"),
+		&r.d,
+		"SELECT concat_ws(' ', epoch, seq, event_id, tenant, channel, type, version,"
+		" key, digest, session, router, command, principal, depth, trace) FROM events"),
 	    wanted);
 	store_day_name(store_day(TEST_TIME_US), day);
 	ck_assert_str_eq(database_get(&r.d, "SELECT tableoid::regclass FROM events"), day);

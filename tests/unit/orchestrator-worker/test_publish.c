@@ -15,7 +15,8 @@ static Penstock__Command *command_of(const char *input, struct error *err)
 				 .attempt = 3,
 				 .input = input,
 				 .len = strlen(input),
-				 .trace = "00-x"};
+				 .trace = "00-x",
+				 .depth = 3};
 	Penstock__Command *c = NULL;
 	if (publish_command(&call, &b, err) == 0)
 		c = penstock__command__unpack(NULL, b.len, (uint8_t *)b.data);
@@ -32,6 +33,7 @@ START_TEST(command)
 	ck_assert_str_eq(c->tenant, "acme");
 	ck_assert_str_eq(c->principal, "task:0f0f0f0f-0000-8000-8000-000000000001");
 	ck_assert_str_eq(c->trace, "00-x");
+	ck_assert_uint_eq(c->depth, 3);
 	ck_assert_str_eq(c->publish->channel, "room.1");
 	ck_assert_str_eq(c->publish->type, "note");
 	ck_assert_uint_eq(c->publish->version, 2);

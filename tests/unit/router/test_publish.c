@@ -49,6 +49,7 @@ START_TEST(durable)
 	ck_assert_str_eq(e->router, "router-a");
 	ck_assert_str_eq(e->command, o.id);
 	ck_assert_str_eq(e->principal, "key-1");
+	ck_assert_uint_eq(e->depth, 2);
 	penstock__event__free_unpacked(e, NULL);
 }
 END_TEST

@@ -160,6 +160,7 @@ static void order_init(struct world *w, struct order *o)
 	o->cmd.tenant = (char *)"acme";
 	o->cmd.session = (char *)"session-1";
 	o->cmd.principal = (char *)"key-1";
+	o->cmd.depth = 2;
 	o->cmd.trace = (char *)"00-0123456789abcdef0123456789abcdef-0123456789abcdef-01";
 	o->cmd.edge = (char *)"edge-1";
 }
