@@ -72,6 +72,8 @@ void router_window_changed(struct router *r, struct router_queue *q)
 	int64_t weight = window_busy(&q->window) ? weight_of(r, q->tenant->name) : 0;
 	r->active_weight[q->pool] += weight - q->counted_weight;
 	q->counted_weight = weight;
+	if (weight)
+		router_tenant_busy(r, q->tenant);
 	mark(r, q);
 	mark(r, other_pool(q)); /* they share tasks_running */
 }
@@ -380,6 +382,7 @@ void router_backlog_ask(struct router *r)
 
 static void gauges_one(struct router *r, struct router_tenant *t)
 {
+	bool calm = true;
 	for (int p = 0; p < ROUTER_POOLS; p++) {
 		struct router_queue *q = &t->queues[p];
 		metric_add(r->stats.window[p], window_taken(&q->window));
@@ -389,7 +392,10 @@ static void gauges_one(struct router *r, struct router_tenant *t)
 		/* Sizes change with the other tenants: the backlogs look again. */
 		if (q->backlog || q->window.waiting > 0)
 			refresh(r, q);
+		calm &= !q->backlog && !window_busy(&q->window);
 	}
+	if (calm)
+		router_tenant_calm(t);
 }
 
 void router_backlog_tick(struct router *r)
@@ -406,7 +412,10 @@ void router_backlog_tick(struct router *r)
 		metric_set(r->stats.window_tokens[p], 0);
 		metric_set(r->stats.backlog[p], 0);
 	}
-	router_tenants_each(r, gauges_one);
+	for (struct router_tenant *t = r->busy, *next; t; t = next) {
+		next = t->busy_next;
+		gauges_one(r, t);
+	}
 	timer_set(r->loop, &r->tick, TICK_US);
 }
 

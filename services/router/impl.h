@@ -47,6 +47,7 @@ struct router_tenant {
 	struct admit_state limits;
 	struct share share; /* of limits */
 	struct router_queue queues[ROUTER_POOLS];
+	struct router_tenant *busy_next, **busy_at; /* router.busy; busy_at NULL: not there */
 	int64_t used_us;
 	struct router *router;
 };
@@ -124,6 +125,7 @@ struct router {
 	/* … and over those of the others' parts, as the streams told last */
 	int64_t other_weight[ROUTER_POOLS];
 	struct router_queue *dirty;
+	struct router_tenant *busy; /* all that have tasks, and some that had until a moment ago */
 	struct router_move *moves;
 	struct router_stray stray;
 	unsigned asking; /* answers that the look at the streams still waits for */
@@ -199,6 +201,9 @@ void router_lease(struct router *r, unsigned part, const char *reply, const void
 struct router_tenant *router_tenant_find(struct router *r, const char *name);
 struct router_tenant *router_tenant_get(struct router *r, const char *name);
 void router_tenants_each(struct router *r, void (*fn)(struct router *r, struct router_tenant *t));
+/* Into router.busy, and out of it. */
+void router_tenant_busy(struct router *r, struct router_tenant *t);
+void router_tenant_calm(struct router_tenant *t);
 /* Drops those that are idle; those of parts that are served no more; all of them. */
 void router_tenants_sweep(struct router *r);
 void router_tenants_drop_part(struct router *r, unsigned part);

@@ -76,6 +76,27 @@ void router_tenants_each(struct router *r, void (*fn)(struct router *r, struct r
 			fn(r, t);
 }
 
+void router_tenant_busy(struct router *r, struct router_tenant *t)
+{
+	if (t->busy_at)
+		return;
+	t->busy_next = r->busy;
+	t->busy_at = &r->busy;
+	if (r->busy)
+		r->busy->busy_at = &t->busy_next;
+	r->busy = t;
+}
+
+void router_tenant_calm(struct router_tenant *t)
+{
+	if (!t->busy_at)
+		return;
+	*t->busy_at = t->busy_next;
+	if (t->busy_next)
+		t->busy_next->busy_at = t->busy_at;
+	t->busy_at = NULL;
+}
+
 static void undirty(struct router *r, struct router_queue *q)
 {
 	struct router_queue **at = &r->dirty;
@@ -97,6 +118,7 @@ static void drop(struct router *r, struct router_tenant **at)
 		router_backlog_stop(q);
 		r->active_weight[p] -= q->counted_weight;
 	}
+	router_tenant_calm(t);
 	r->tenants.count--;
 	share_done(&t->share);
 	free(t);

@@ -467,6 +467,8 @@ START_TEST(backlog_in_order)
 	hand_open(&h);
 	world_run(&w, 1000000);
 	ck_assert_int_eq(h.n, 2);
+	ck_assert_int_eq(metric_get(w.router[0]->stats.window[ROUTER_INTERACTIVE]), 2);
+	ck_assert_int_eq(metric_get(w.router[0]->stats.backlog[ROUTER_INTERACTIVE]), 8);
 	for (int i = 0; i < 10; i++) {
 		ck_assert_int_gt(h.n, i);
 		hand_end(&h, i, true);
@@ -478,11 +480,17 @@ START_TEST(backlog_in_order)
 	world_run(&w, 3000000);
 	ck_assert_ptr_null(
 	    router_tenant_find(w.router[0], "acme")->queues[ROUTER_INTERACTIVE].backlog);
+	/* Who has no tasks is not looked at again and again. */
+	ck_assert_ptr_null(w.router[0]->busy);
+	ck_assert_int_eq(metric_get(w.router[0]->stats.window[ROUTER_INTERACTIVE]), 0);
+	ck_assert_int_eq(metric_get(w.router[0]->stats.backlog[ROUTER_INTERACTIVE]), 0);
 	/* Nothing waits any more: straight to the queue again. */
 	ck_assert(world_task(&w, "new", "10").accepted);
 	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 0);
-	world_run(&w, 50000);
+	world_run(&w, 250000);
 	in_order(&h, 11);
+	ck_assert_ptr_nonnull(w.router[0]->busy);
+	ck_assert_int_eq(metric_get(w.router[0]->stats.window[ROUTER_INTERACTIVE]), 1);
 	hand_close(&h);
 }
 END_TEST
