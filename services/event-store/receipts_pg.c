@@ -1,6 +1,10 @@
 #include "services/event-store/receipts_pg.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "common/pg.h"
+#include "common/strbuf.h"
 
 #define STEP_ROWS 20000 /* removed in one statement, so that none is long */
 #define STEPS_MAX 200
@@ -8,32 +12,25 @@
 static const char stage_sql[] =
     "SET synchronous_commit = on; SET jit = off; SET statement_timeout = '60s';"
     "SET lock_timeout = '10s';"
-    "CREATE TEMP TABLE IF NOT EXISTS stage_receipts (LIKE receipts, n bigint NOT NULL)"
-    " ON COMMIT DELETE ROWS;"
+    "CREATE TEMP TABLE IF NOT EXISTS stage_receipts (LIKE receipts) ON COMMIT DELETE ROWS;"
     "ALTER TABLE stage_receipts ALTER spilled TYPE text, ALTER missed TYPE text;"
     "CREATE TEMP TABLE IF NOT EXISTS stage_positions (LIKE receipt_positions)"
     " ON COMMIT DELETE ROWS";
 
 #define LINK_COLUMNS                                                                               \
 	"tenant, channel, epoch, session, opened_at, edge, run, reactor, principal, from_offset,"  \
-	" sent, level, acked, spilled, missed, updated_at, closed_at, close_code"
+	" sent, level, acked, acked_at, spilled, missed, updated_at, closed_at, close_code"
 #define N_LINK_COLUMNS 19
 
 static const char copy_links_sql[] =
-    "COPY stage_receipts (" LINK_COLUMNS ", n) FROM STDIN (FORMAT binary)";
-/* What a batch says of one subscription is made one row first. Its newest state counts, also if
- * another event-store has stored it before an older one; ranges add up, and nothing that was
- * reached is taken back. */
+    "COPY stage_receipts (" LINK_COLUMNS ") FROM STDIN (FORMAT binary)";
+/* Its newest state counts, also if another event-store has stored it before an older one; ranges
+ * add up, and nothing that was reached is taken back. */
 static const char links_sql[] =
-    "INSERT INTO receipts AS r (" LINK_COLUMNS ", acked_at)"
-    " SELECT DISTINCT ON (tenant, channel, epoch, session, opened_at)"
-    "  tenant, channel, epoch, session, opened_at, edge, run, reactor, principal, from_offset,"
-    "  max(sent) OVER mine, level, max(acked) OVER mine,"
-    "  range_agg(spilled::int8multirange) OVER mine, range_agg(missed::int8multirange) OVER mine,"
-    "  updated_at, closed_at, close_code, CASE WHEN acked > 0 THEN updated_at END"
-    " FROM stage_receipts"
-    " WINDOW mine AS (PARTITION BY tenant, channel, epoch, session, opened_at)"
-    " ORDER BY tenant, channel, epoch, session, opened_at, updated_at DESC, n DESC"
+    "INSERT INTO receipts AS r (" LINK_COLUMNS ")"
+    " SELECT tenant, channel, epoch, session, opened_at, edge, run, reactor, principal,"
+    "  from_offset, sent, level, acked, acked_at, spilled::int8multirange, missed::int8multirange,"
+    "  updated_at, closed_at, close_code FROM stage_receipts"
     " ON CONFLICT (tenant, channel, epoch, session, opened_at) DO UPDATE SET"
     "  sent = greatest(r.sent, excluded.sent),"
     "  level = CASE WHEN excluded.updated_at >= r.updated_at THEN excluded.level ELSE r.level END,"
@@ -63,62 +60,137 @@ int store_receipts_prepare(PGconn *conn, struct error *err)
 	return pg_exec(conn, stage_sql, err);
 }
 
-/* As a multirange's text: {[5,9],[12,12]} */
-static void copy_ranges(struct strbuf *b, struct strbuf *text, Penstock__OffsetRange *const *r,
-			size_t n)
+/* --- what a batch says of one subscription is made one row -------------------------------------
+ */
+
+struct said {
+	const Penstock__Receipts *in;
+	const Penstock__LinkReceipt *link;
+	size_t n; /* of equally old ones the later one counts */
+};
+
+static int order(int64_t a, int64_t b)
 {
-	strbuf_reset(text);
-	strbuf_addc(text, '{');
-	for (size_t i = 0; i < n; i++)
-		strbuf_addf(text, "%s[%llu,%llu]", i ? "," : "", (unsigned long long)r[i]->from,
-			    (unsigned long long)r[i]->to);
-	strbuf_addc(text, '}');
-	pg_copy_text(b, text->data);
+	return (a > b) - (a < b);
 }
 
-static void add_link(struct strbuf *b, struct strbuf *text, const Penstock__Receipts *m,
-		     const Penstock__LinkReceipt *l, int64_t n)
+static int by_subscription(const struct said *a, const struct said *b)
 {
+	int c = strcmp(a->link->channel, b->link->channel);
+
+	c = c ? c : strcmp(a->link->tenant, b->link->tenant);
+	c = c ? c : strcmp(a->link->session, b->link->session);
+	c = c ? c : order(a->link->opened_us, b->link->opened_us);
+	return c ? c : order((int64_t)a->in->epoch, (int64_t)b->in->epoch);
+}
+
+static int by_subscription_and_age(const void *pa, const void *pb)
+{
+	const struct said *a = pa, *b = pb;
+	int c = by_subscription(a, b);
+
+	c = c ? c : order(a->in->time_us, b->in->time_us);
+	return c ? c : order((int64_t)a->n, (int64_t)b->n);
+}
+
+/* As a multirange's text, which need not be in order nor without overlaps: {[5,9],[12,12]} */
+static void add_ranges(struct strbuf *text, Penstock__OffsetRange *const *r, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		strbuf_addf(text, "%c[%llu,%llu]", text->len ? ',' : '{',
+			    (unsigned long long)r[i]->from, (unsigned long long)r[i]->to);
+}
+
+static void copy_ranges(struct strbuf *b, struct strbuf *text)
+{
+	if (!text->len)
+		strbuf_addc(text, '{');
+	strbuf_addc(text, '}');
+	pg_copy_bytes(b, text->data, text->len);
+}
+
+static void copy_time(struct strbuf *b, int64_t us)
+{
+	if (us)
+		pg_copy_time(b, us);
+	else
+		pg_copy_null(b);
+}
+
+/* All that was said of one subscription, the oldest first. */
+static void add_row(struct strbuf *b, struct strbuf text[2], const struct said *said, size_t n)
+{
+	const Penstock__Receipts *m = said[n - 1].in;
+	const Penstock__LinkReceipt *newest = said[n - 1].link;
+	uint64_t sent = 0, acked = 0;
+
+	strbuf_reset(&text[0]);
+	strbuf_reset(&text[1]);
+	for (size_t i = 0; i < n; i++) {
+		const Penstock__LinkReceipt *l = said[i].link;
+		sent = l->sent > sent ? l->sent : sent;
+		acked = l->acked > acked ? l->acked : acked;
+		add_ranges(&text[0], l->spilled, l->n_spilled);
+		add_ranges(&text[1], l->missed, l->n_missed);
+	}
 	pg_copy_row(b, N_LINK_COLUMNS);
-	pg_copy_text(b, l->tenant);
-	pg_copy_text(b, l->channel);
+	pg_copy_text(b, newest->tenant);
+	pg_copy_text(b, newest->channel);
 	pg_copy_int8(b, (int64_t)m->epoch);
-	pg_copy_text(b, l->session);
-	pg_copy_time(b, l->opened_us);
+	pg_copy_text(b, newest->session);
+	pg_copy_time(b, newest->opened_us);
 	pg_copy_text(b, m->edge);
 	pg_copy_int8(b, m->run_us);
 	pg_copy_int4(b, (int32_t)m->reactor);
-	pg_copy_text(b, l->principal);
-	pg_copy_int8(b, (int64_t)l->from);
-	pg_copy_int8(b, (int64_t)l->sent);
-	pg_copy_bool(b, l->level);
-	pg_copy_int8(b, (int64_t)l->acked);
-	copy_ranges(b, text, l->spilled, l->n_spilled);
-	copy_ranges(b, text, l->missed, l->n_missed);
+	pg_copy_text(b, newest->principal);
+	pg_copy_int8(b, (int64_t)newest->from);
+	pg_copy_int8(b, (int64_t)sent);
+	pg_copy_bool(b, newest->level);
+	pg_copy_int8(b, (int64_t)acked);
+	copy_time(b, newest->acked ? m->time_us : 0);
+	copy_ranges(b, &text[0]);
+	copy_ranges(b, &text[1]);
 	pg_copy_time(b, m->time_us);
-	if (l->closed_us)
-		pg_copy_time(b, l->closed_us);
-	else
-		pg_copy_null(b);
-	pg_copy_int4(b, (int32_t)l->close_code);
-	pg_copy_int8(b, n);
+	copy_time(b, newest->closed_us);
+	pg_copy_int4(b, (int32_t)newest->close_code);
+}
+
+static size_t collect(struct said *said, Penstock__Receipts *const *msgs, size_t n)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < msgs[i]->n_links; k++, count++)
+			if (said)
+				said[count] = (struct said){msgs[i], msgs[i]->links[k], count};
+	return count;
 }
 
 static int write_links(PGconn *conn, Penstock__Receipts *const *msgs, size_t n, struct error *err)
 {
-	struct strbuf b = {0}, text = {0};
-	int64_t rows = 0;
-	int rc = 0;
+	struct strbuf b = {0}, text[2] = {{0}, {0}};
+	size_t count = collect(NULL, msgs, n), first = 0;
 
+	if (!count)
+		return 0;
+	struct said *said = xcalloc(count, sizeof(*said));
+	collect(said, msgs, n);
+	qsort(said, count, sizeof(*said), by_subscription_and_age);
 	pg_copy_begin(&b);
-	for (size_t i = 0; i < n; i++)
-		for (size_t k = 0; k < msgs[i]->n_links; k++)
-			add_link(&b, &text, msgs[i], msgs[i]->links[k], rows++);
-	if (rows && (pg_copy_send(conn, copy_links_sql, &b, err) ||
-		     pg_run(conn, links_sql, 0, NULL, NULL, err)))
-		rc = -1;
+	for (size_t i = 1; i <= count; i++) {
+		if (i < count && by_subscription(&said[first], &said[i]) == 0)
+			continue;
+		add_row(&b, text, &said[first], i - first);
+		first = i;
+	}
+	int rc = pg_copy_send(conn, copy_links_sql, &b, err) ||
+			 pg_run(conn, links_sql, 0, NULL, NULL, err)
+		     ? -1
+		     : 0;
+	free(said);
 	strbuf_done(&b);
-	strbuf_done(&text);
+	strbuf_done(&text[0]);
+	strbuf_done(&text[1]);
 	return rc;
 }
 

@@ -208,13 +208,15 @@ START_TEST(states_of_one_subscription)
 }
 END_TEST
 
-/* Several states of it in one batch, as after an outage. */
+/* Several states of it in one batch, as after an outage; another event-store's turn in between has
+ * mixed them up. */
 START_TEST(many_messages_at_once)
 {
-	Penstock__LinkReceipt l[3];
-	Penstock__LinkReceipt *lists[3] = {&l[0], &l[1], &l[2]};
+	Penstock__LinkReceipt l[3], other;
+	Penstock__LinkReceipt *lists[3] = {&l[0], &l[1], &l[2]}, *both[] = {&l[1], &other};
 	Penstock__Receipts m[3];
-	Penstock__Receipts *all[3] = {&m[0], &m[1], &m[2]};
+	Penstock__Receipts *all[3] = {&m[2], &m[0], &m[1]};
+	Penstock__OffsetRange wider, *wide[] = {&wider};
 	struct error err = {0};
 
 	open_db();
@@ -231,8 +233,22 @@ START_TEST(many_messages_at_once)
 	}
 	l[0].spilled = ranges;
 	l[0].n_spilled = 1;
+	wider = range;
+	wider.from = 3;
+	wider.to = 6;
+	l[1].spilled = wide;
+	l[1].n_spilled = 1;
+	l[1].acked = 6;
+	other = link;
+	other.channel = "room.2";
+	other.sent = 8;
+	m[1].links = both;
+	m[1].n_links = 2;
 	ck_assert_msg(store_receipts_write(db.conn, all, 3, &err) == 0, "%s", err.msg);
-	ck_assert_str_eq(row("sent, level, spilled"), "7 t {[4,5)}");
+	ck_assert_str_eq(database_get(&db, "SELECT string_agg(concat_ws(' ', channel, sent, level,"
+					   " acked, acked_at IS NULL, spilled), '; ' ORDER BY"
+					   " channel) FROM receipts"),
+			 "room.1 7 t 6 t {[3,7)}; room.2 8 f 0 t {}");
 	ck_assert_str_eq(database_get(&db, "SELECT concat_ws(' ', edge, reactor, pos) FROM"
 					   " receipt_positions"),
 			 "edge-1 0 30");
