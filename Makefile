@@ -201,6 +201,7 @@ $(BUILD)/$(1): $(BUILD)/tests/fuzz/$(1).o \
 	$$(Q)$$(LINK) -fsanitize=fuzzer -o $$@ $$^ $$(PKG_L)
 endef
 $(foreach f,$(notdir $(FUZZERS)),$(eval $(call fuzz_rule,$(f))))
+$(BUILD)/fuzz_capacity: $(GRANTING)
 
 .PHONY: fuzzers
 fuzzers: $(addprefix $(BUILD)/,$(FUZZ))
