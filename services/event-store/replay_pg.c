@@ -26,7 +26,8 @@ static const char read_sql[] =
     "x.per_s::float8)"
     "  FROM spare WHERE x.id = spare.id AND spare.n > 0 RETURNING x.*, spare.n)"
     " SELECT r.id, r.tenant, r.target, r.actor, e.seq, e.event_id, e.type, e.version, e.data,"
-    "  (extract(epoch FROM e.time) * 1000000)::int8, e.trace, e.channel, r.pipeline, r.epoch"
+    "  (extract(epoch FROM e.time) * 1000000)::int8, e.trace, e.channel, r.pipeline, r.epoch, "
+    "e.depth"
     " FROM r CROSS JOIN LATERAL (SELECT * FROM events WHERE " NEXT " ORDER BY seq LIMIT r.n) e"
     " LIMIT $1::int8";
 /* What was noted before is not counted a second time: the round's other notes may have failed. */
@@ -58,7 +59,8 @@ static void pack_task(struct release_due *d, const PGresult *res, int row)
 					      .key = key,
 					      .input = input.data,
 					      .input_len = input.len,
-					      .trace = pg_text(res, row, 10)});
+					      .trace = pg_text(res, row, 10),
+					      .depth = (unsigned)pg_int(res, row, 14)});
 	strbuf_done(&input);
 }
 

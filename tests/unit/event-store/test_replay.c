@@ -109,8 +109,10 @@ END_TEST
 START_TEST(an_event_starts_a_task)
 {
 	order("p", 100);
+	database_do(&d, "UPDATE events SET depth = 3 WHERE seq = 4");
 	ck_assert_str_eq(look("{}"), "2 4 5");
 	Penstock__Command *cmd = command(1);
+	ck_assert_uint_eq(cmd->depth, 3); /* triggers that led to it: no way out of their bound */
 	char key[128], want[512];
 	snprintf(key, sizeof(key), "replay." ORDER ".%s", nth_id(4).text);
 	ck_assert_int_eq(cmd->body_case, PENSTOCK__COMMAND__BODY_TASK);
