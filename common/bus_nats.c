@@ -53,6 +53,24 @@ static struct core *core_new(struct error *err)
 	return core;
 }
 
+/* cnats frees a message in a thread of its own, which each one wakes: so many go there at once. */
+static void free_spent(struct core *core)
+{
+	while (core->n_spent)
+		natsMsg_Destroy(core->spent[--core->n_spent]);
+	core->spent_bytes = 0;
+}
+
+static void spend(struct core *core, natsMsg *msg)
+{
+	if (!msg)
+		return;
+	core->spent[core->n_spent++] = msg;
+	core->spent_bytes += (size_t)natsMsg_GetDataLength(msg);
+	if (core->n_spent == SPENT_MAX || core->spent_bytes > SPENT_BYTES || !core->bus)
+		free_spent(core);
+}
+
 void core_retain(struct core *core)
 {
 	pthread_mutex_lock(&core->mu);
@@ -68,6 +86,7 @@ void core_release(struct core *core)
 
 	if (!last)
 		return;
+	free_spent(core);
 	for (size_t i = 0; i < core->n; i++)
 		natsMsg_Destroy(core->items[i].msg);
 	free(core->items);
@@ -327,7 +346,7 @@ static void deliver_all(struct nbus *bus, struct core *core, const struct inboun
 	for (size_t i = 0; i < n; i++) {
 		if (core->bus)
 			deliver(bus, &items[i]);
-		natsMsg_Destroy(items[i].msg);
+		spend(core, items[i].msg);
 	}
 }
 
@@ -1025,6 +1044,7 @@ static void nbus_free(struct bus *base)
 	free(bus->inbox);
 	free(bus->url);
 	free(bus->name);
+	free_spent(core);
 	core->bus = NULL;
 	core_release(core);
 	free(bus);

@@ -20,6 +20,8 @@
 #define WHEEL_SLOTS    256
 #define WHEEL_TICK_US  16384
 #define NIL            UINT32_MAX
+#define SPENT_MAX      64 /* messages that were delivered and are freed together */
+#define SPENT_BYTES    (64 << 10)
 #define DIRECT_MAX     16
 
 struct nbus;
@@ -41,7 +43,10 @@ struct core {
 	struct inbound *items;
 	size_t n, cap;
 	struct nconn *fresh; /* just connected, not yet taken by the loop */
-	struct nbus *bus;    /* loop's thread only; NULL once it is freed */
+	/* The loop's thread only: */
+	struct nbus *bus; /* NULL once it is freed */
+	natsMsg *spent[SPENT_MAX];
+	size_t n_spent, spent_bytes;
 };
 
 struct nconn {

@@ -6,6 +6,7 @@
 #include "common/bus_nats_int.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "common/ws.h"
 
 #define STREAM_NAME_IN_USE 10058
 
@@ -285,13 +286,26 @@ static void on_get(struct nbus *bus, void *arg, generic_fn *fn, enum bus_result 
 	get_end(g, BUS_OK, &out);
 }
 
-static void direct_get(struct bus *base, const char *stream, json_t *query, bus_answer_fn *fn,
-		       void *arg)
+/* The first member of a query for the newest message, or the next one; stays empty if the subject
+ * is no UTF-8. Written by hand: one is asked for each channel that somebody subscribes to. */
+static void add_subject(struct strbuf *query, const char *name, const char *subject)
+{
+	size_t len = strlen(subject);
+	uint32_t state = 0;
+
+	if (!ws_utf8(&state, (const uint8_t *)subject, len) || state)
+		return;
+	strbuf_addf(query, "{\"%s\":", name);
+	strbuf_add_jsonn(query, subject, len);
+}
+
+/* query: its members without the end, which is added here; empty: it cannot be asked. */
+static void direct_get(struct bus *base, const char *stream, struct strbuf *query,
+		       bus_answer_fn *fn, void *arg)
 {
 	struct nbus *bus = nbus_of(base);
 	struct strbuf subject = {0};
 	struct get *g = xcalloc(1, sizeof(*g));
-	char *body = json_dumps(query, JSON_COMPACT);
 	struct call c = {
 	    .expect_last_seq = -1,
 	    .timeout_ms = API_TIMEOUT_MS,
@@ -305,37 +319,45 @@ static void direct_get(struct bus *base, const char *stream, json_t *query, bus_
 	g->stream = xstrdup(stream_name_ok(stream) ? stream : "");
 	g->fn = fn;
 	g->arg = arg;
-	if (body) /* NULL: the subject was no UTF-8 */
+	if (query->len) {
 		strbuf_addf(&subject, "$JS.API.DIRECT.GET.%s", g->stream);
+		strbuf_addc(query, '}');
+	}
 	c.subject = strbuf_str(&subject);
-	c.data = body;
-	c.len = body ? strlen(body) : 0;
+	c.data = query->data;
+	c.len = query->len;
 	nbus_call(bus, &c);
 	strbuf_done(&subject);
-	json_decref(query);
-	free(body);
+	strbuf_done(query);
 }
 
 void nbus_get(struct bus *bus, const char *stream, uint64_t seq, bus_answer_fn *fn, void *arg)
 {
+	struct strbuf query = {0};
+
 	/* Sequence 0 would read as "not given". */
-	direct_get(bus, stream,
-		   json_pack("{s:I}", "seq", (json_int_t)(seq ? seq : UINT64_MAX >> 1)), fn, arg);
+	strbuf_addf(&query, "{\"seq\":%llu", (unsigned long long)(seq ? seq : UINT64_MAX >> 1));
+	direct_get(bus, stream, &query, fn, arg);
 }
 
 void nbus_get_last(struct bus *bus, const char *stream, const char *subject, bus_answer_fn *fn,
 		   void *arg)
 {
-	direct_get(bus, stream, json_pack("{s:s}", "last_by_subj", subject), fn, arg);
+	struct strbuf query = {0};
+
+	add_subject(&query, "last_by_subj", subject);
+	direct_get(bus, stream, &query, fn, arg);
 }
 
 void nbus_get_next(struct bus *bus, const char *stream, const char *subject, uint64_t seq,
 		   bus_answer_fn *fn, void *arg)
 {
-	direct_get(
-	    bus, stream,
-	    json_pack("{s:I, s:s}", "seq", (json_int_t)(seq ? seq : 1), "next_by_subj", subject),
-	    fn, arg);
+	struct strbuf query = {0};
+
+	add_subject(&query, "next_by_subj", subject);
+	if (query.len)
+		strbuf_addf(&query, ",\"seq\":%llu", (unsigned long long)(seq ? seq : 1));
+	direct_get(bus, stream, &query, fn, arg);
 }
 
 /* --- stream info and trimming ---------------------------------------------------------------- */
