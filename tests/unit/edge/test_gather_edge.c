@@ -186,11 +186,11 @@ START_TEST(many_sockets_gather)
 	ck_assert_uint_eq(heard(NULL, NULL), n_fds); /* nobody has anything */
 	run_until(start + ROAD_US + GATHER_US);
 	ck_assert_uint_eq(heard("\"two\"", "\"three\""), n_fds); /* both, in their order */
-	/* That was a write to all of them again. */
+	/* That was a write to all of them again, and there was something to gather. */
 	publish("\"four\"");
-	run_until(start + ROAD_US + 2 * GATHER_US - 1);
+	run_until(start + ROAD_US + GATHER_US + GATHER_MORE_US - 1);
 	ck_assert_uint_eq(heard(NULL, NULL), n_fds);
-	run_until(start + ROAD_US + 2 * GATHER_US);
+	run_until(start + ROAD_US + GATHER_US + GATHER_MORE_US);
 	ck_assert_uint_eq(heard("\"four\"", NULL), n_fds);
 	/* Behind a pause in which nothing came. */
 	run_until(start + 10 * GATHER_US);
