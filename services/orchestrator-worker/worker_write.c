@@ -43,7 +43,10 @@ static void store(struct worker_task *t, const Penstock__Event *e, const struct 
 	strbuf_reset(b);
 	strbuf_reserve(b, penstock__event__get_packed_size(e));
 	size_t len = penstock__event__pack(e, (uint8_t *)b->data);
-	struct bus_store_opts opts = {.msg_id = write->id.text,
+	/* Compare-and-set makes a repeat harmless: it is refused, and the channel read again. Only
+	 * a subject that is empty, again after a trim, does not tell whether we have been here. The
+	 * broker would keep each id for as long as its dedupe window lasts. */
+	struct bus_store_opts opts = {.msg_id = write->expect == 0 ? write->id.text : NULL,
 				      .expect_last_seq = write->expect,
 				      .timeout_ms = STORE_TIMEOUT_MS};
 	t->waits++;
