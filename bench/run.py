@@ -37,6 +37,7 @@ NOOP = [{"id": f"s{i}", "kind": "transform", "input": ".input", **({"needs": [f"
 NO_LIMITS = {"events_per_s": 1000000, "burst": 1000000, "bytes_per_s": 1 << 40, "connections": 1000000,
              "subscriptions": 1000000, "tasks_running": 100000, "tasks_queued": 1000000}
 PROMPT = '{messages: [{role: "user", content: "One."}]}'
+PARAGRAPH = "Water goes through the gate. It turns the wheel. The wheel drives the mill. The mill grinds the corn. "
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -62,6 +63,12 @@ def cpu_seconds(stack):
         if pid in part:
             used[part[pid]] += n / TICKS
     return used
+
+
+def own_mib(pid):
+    """Memory of its own that a process has, children not included."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) / 1024
 
 
 def query(stack, sql):
@@ -248,6 +255,54 @@ class Bench:
         crowd.wait()
         return figures
 
+    # Calls of a model, the simulator: one chat a task, so what a task costs beside its call is in the figures.
+
+    def _chat(self, name, knobs, prompt="One."):
+        c = self.stack.control()
+        c.model(name, self.stack.modelsim_url + "/v1", model=f"sim-{name}@{knobs}")
+        c.pipeline(name, [{"id": "answer", "kind": "chat", "model": name,
+                           "input": f'{{messages: [{{role: "user", content: "{prompt}"}}]}}'}])
+        wait_for("the model and the pipeline", lambda: self.load(
+            "tasks", "--pipeline", name, "--count", 1, "--connections", 1)["completed"] == 1)
+
+    def _all_completed(self, *args):
+        r = self.load("tasks", *args)
+        if not r["completed"] or r["completed"] != r["accepted"] or r["refused"]:
+            raise StackError(f"{r['completed']} of {r['submitted']} tasks completed")
+        return r
+
+    def calls(self):
+        self._chat("call", "first_token_ms=20,token_ms=0")
+        n = self.n(5000)
+        r = self._all_completed("--pipeline", "call", "--count", n, "--connections", 10, "--window", 20)
+        cpu = r["cpu_s"]
+        own = sum(v for k, v in cpu.items() if k in ("edge", "router", "worker", "store", "control"))
+        return {"calls": n, "calls /s": r["tasks_per_s"], "worker CPU ms a call": cpu["worker"] / n * 1000,
+                "all our services' CPU ms a call": own / n * 1000, "cpu": cpu}
+
+    def streams(self):
+        """All calls stream at the same time, in one worker; the simulator itself says how many there were."""
+        n = self.n(2000)
+        self._slots({"worker": {"PENSTOCK_WORKER_SLOTS": str(n * 8 // 7 + 8)}})  # an eighth is kept for other tenants
+        self._chat("stream", "first_token_ms=500,token_ms=500", PARAGRAPH)
+        http("POST", self.stack.modelsim_url + "/sim/reset")
+        r = self._all_completed("--pipeline", "stream", "--count", n, "--connections", 20, "--window", n // 20 + 1, "--quiet", 60)
+        seen = http("GET", self.stack.modelsim_url + "/sim/stats")[2]["models"]["sim-stream"]
+        cpu, own = r["cpu_s"], own_mib(self.stack.pid("worker-1"))
+        self._slots({})
+        return {"calls": n, "at once, by the model's count": seen["concurrent_peak"], "tokens": seen["completion_tokens"],
+                "seconds": r["total_s"], "worker CPU ms a call": cpu["worker"] / n * 1000,
+                "worker CPU µs a token": cpu["worker"] / seen["completion_tokens"] * 1e6, "worker MiB at the end": own, "cpu": cpu}
+
+    def first_token(self):
+        """From asking for the task to the first delta at the client, less what the model takes for its first token."""
+        first_ms = 50
+        self._chat("first", f"first_token_ms={first_ms},token_ms=20", PARAGRAPH)
+        r = self._all_completed("--pipeline", "first", "--rate", 20, "--seconds", self.n(20), "--connections", 10)
+        return {"tasks": r["completed"], "first stage p50 ms": r["first_stage_ms"]["p50"],
+                "first token p50 ms over the model's": r["first_text_ms"]["p50"] - first_ms,
+                "first token p99 ms over the model's": r["first_text_ms"]["p99"] - first_ms, "cpu": r["cpu_s"]}
+
     def durable_saturated(self):
         seconds = self.n(10)
         r = self.load("events", "--type", "load.durable", "--publishers", 16, "--subscribers", 16, "--channels", 16,
@@ -294,6 +349,9 @@ ROWS = {
     "tasks-50": ("4-stage no-op tasks at 50/s: enqueue to first stage, to done", Bench.tasks_paced),
     "tasks-preloaded": ("4-stage no-op tasks, queued before the workers start", Bench.tasks_saturated),
     "tasks-steady": ("4-stage no-op tasks, 1,000 under way at any time", Bench.tasks_steady),
+    "calls": ("tasks of one short chat, 200 under way at any time: CPU of a call", Bench.calls),
+    "streams": ("2,000 streaming calls at once in one worker, two tokens a second each", Bench.streams),
+    "first-token": ("first token at the client, tasks of one chat at 20/s", Bench.first_token),
     "durable": ("durable events, client to subscriber, saturated", Bench.durable_saturated),
     "durable-8000": ("durable events at 8,000/s", Bench.durable_8000),
     "durable-2000": ("durable events at 2,000/s", Bench.durable_2000),

@@ -1,7 +1,7 @@
 /* Mode tasks: submits tasks and follows each to its end.
  *
- *      submitted ──accepted──► (task.stage.started) ──► task.completed | failed | cancelled |
- * expired
+ *      submitted ──accepted──► (task.stage.started) ──► (first delta) ──► task.completed | failed |
+ * cancelled | expired
  *
  * A task's events may come before the answer to its command: what is known of a task is gathered
  * under its id. */
@@ -17,7 +17,7 @@
 
 struct record { /* of one task; zeroed: a free place */
 	uint64_t id;
-	int64_t sent_us, started_us, done_us;
+	int64_t sent_us, started_us, text_us, done_us; /* -1: counted */
 	bool completed;
 };
 
@@ -40,7 +40,7 @@ struct state {
 	uint64_t throttled;
 	unsigned next;
 	bool over, told;
-	struct hist accept, first_stage, done;
+	struct hist accept, first_stage, first_text, done;
 	struct strbuf frame;
 };
 
@@ -164,6 +164,10 @@ static void settle(struct state *s, struct record *r)
 		s->started++;
 		r->started_us = -1;
 	}
+	if (r->text_us > 0) {
+		hist_add(&s->first_text, r->text_us - r->sent_us);
+		r->text_us = -1;
+	}
 	if (r->done_us > 0) {
 		if (r->completed)
 			hist_add(&s->done, r->done_us - r->sent_us);
@@ -239,6 +243,20 @@ static void on_event(struct state *s, struct client *c, const char *text, size_t
 	finished(s);
 }
 
+static void on_delta(struct state *s, const char *text, size_t len)
+{
+	char task[ID_LEN + 1];
+	struct record *r;
+
+	s->last_progress_us = load_clock_us();
+	if (!scan_text(text, len, "\"task\":\"", task, sizeof(task)))
+		return;
+	r = record_of(s, task);
+	if (r->text_us == 0)
+		r->text_us = s->last_progress_us;
+	settle(s, r);
+}
+
 static void on_text(struct client *c, const char *text, size_t len)
 {
 	struct state *s = c->arg;
@@ -246,6 +264,8 @@ static void on_text(struct client *c, const char *text, size_t len)
 
 	if (scan_has(text, head, "\"op\":\"event\""))
 		on_event(s, c, text, len);
+	else if (scan_has(text, head, "\"op\":\"delta\""))
+		on_delta(s, text, len);
 	else if (scan_has(text, head, "\"op\":\"accepted\""))
 		on_answer(s, c, text, len, true);
 	else if (scan_has(text, head, "\"op\":\"error\""))
@@ -308,6 +328,8 @@ static void report(struct state *s)
 	hist_write(&s->accept, b);
 	strbuf_adds(b, ",\"first_stage_ms\":");
 	hist_write(&s->first_stage, b);
+	strbuf_adds(b, ",\"first_text_ms\":");
+	hist_write(&s->first_text, b);
 	strbuf_adds(b, ",\"done_ms\":");
 	hist_write(&s->done, b);
 	strbuf_adds(b, ",\"errors\":");
