@@ -2,10 +2,10 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <xxhash.h>
 
 #include "common/catalog_int.h"
+#include "common/ids.h"
 #include "common/json.h"
 #include "common/names.h"
 #include "common/pipeline.h"
@@ -135,51 +135,6 @@ static int parse_tenant(struct catalog_doc *d, const char *name, struct error *e
 	return 0;
 }
 
-static bool digits(const char *p, int n)
-{
-	for (int i = 0; i < n; i++)
-		if (p[i] < '0' || p[i] > '9')
-			return false;
-	return true;
-}
-
-/* RFC 3339 section 5.6: date-time, with Z or a numeric offset. */
-static int parse_time(const char *text, int64_t *us)
-{
-	static const int64_t scale[] = {100000, 10000, 1000, 100, 10, 1};
-	struct tm tm = {0};
-	const char *p = text;
-	int64_t offset = 0, fraction = 0;
-
-	if (strlen(text) < 20 || !digits(p, 4) || p[4] != '-' || !digits(p + 5, 2) || p[7] != '-' ||
-	    !digits(p + 8, 2) || (p[10] != 'T' && p[10] != 't' && p[10] != ' ') ||
-	    !digits(p + 11, 2) || p[13] != ':' || !digits(p + 14, 2) || p[16] != ':' ||
-	    !digits(p + 17, 2))
-		return -1;
-	tm.tm_year = atoi(p) - 1900;
-	tm.tm_mon = atoi(p + 5) - 1;
-	tm.tm_mday = atoi(p + 8);
-	tm.tm_hour = atoi(p + 11);
-	tm.tm_min = atoi(p + 14);
-	tm.tm_sec = atoi(p + 17);
-	if (tm.tm_mon < 0 || tm.tm_mon > 11 || tm.tm_mday < 1 || tm.tm_mday > 31 ||
-	    tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 60)
-		return -1;
-	p += 19;
-	if (*p == '.')
-		for (int i = 0; digits(++p, 1); i++)
-			fraction += i < 6 ? (*p - '0') * scale[i] : 0;
-	if (*p == '+' || *p == '-') {
-		if (strlen(p) != 6 || !digits(p + 1, 2) || p[3] != ':' || !digits(p + 4, 2))
-			return -1;
-		offset = (atoi(p + 1) * 60 + atoi(p + 4)) * 60 * (*p == '-' ? -1 : 1);
-	} else if ((*p != 'Z' && *p != 'z') || p[1]) {
-		return -1;
-	}
-	*us = ((int64_t)timegm(&tm) - offset) * 1000000 + fraction;
-	return 0;
-}
-
 static int parse_scopes(const json_t *list, unsigned *out, struct error *err)
 {
 	static const char *const names[] = {"publish", "subscribe", "task"};
@@ -209,7 +164,7 @@ static int parse_expiry(const json_t *doc, int64_t *us, struct error *err)
 {
 	const json_t *expires = json_object_get(doc, "expires_at");
 
-	if (expires && (!json_is_string(expires) || parse_time(json_string_value(expires), us)))
+	if (expires && (!json_is_string(expires) || !time_parse(json_string_value(expires), us)))
 		return bad(err, "expires_at: not a time");
 	return 0;
 }

@@ -48,5 +48,7 @@ void trace_child(struct rng *rng, const char *parent, char out[TRACE_LEN + 1]);
 /* "2026-11-24T03:48:12.123456Z", RFC 3339. */
 #define TIME_LEN 27
 void time_format(int64_t wall_us, char out[TIME_LEN + 1]);
+/* RFC 3339, any offset; false if it is none. */
+bool time_parse(const char *text, int64_t *wall_us);
 
 #endif

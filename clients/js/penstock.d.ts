@@ -90,6 +90,8 @@ export interface TaskOptions extends CommandOptions {
 	deadline_ms?: number;
 	/** -100 to 100. */
 	priority?: number;
+	/** When it begins, at most 30 days ahead; a text as in RFC 3339. `deadline_ms` counts from then. */
+	not_before?: Date | string;
 }
 
 export interface Position {

@@ -1108,9 +1108,10 @@ export class Client extends Emitter {
 
 	/* Starts a task and follows it. */
 	task(pipeline, input, options = {}) {
-		const { key = uuid(), deadline_ms, priority } = options;
+		const { key = uuid(), deadline_ms, priority, not_before } = options;
+		const at = not_before instanceof Date ? not_before.toISOString() : not_before;
 		const task = new Task(this, key);
-		const body = { pipeline, key, ...(deadline_ms === undefined ? {} : { deadline_ms }), ...(priority === undefined ? {} : { priority }), input: input ?? null };
+		const body = { pipeline, key, ...(deadline_ms === undefined ? {} : { deadline_ms }), ...(priority === undefined ? {} : { priority }), ...(at === undefined ? {} : { not_before: at }), input: input ?? null };
 		this._tasks.add(task);
 		task.end.catch(() => {}).finally(() => this._tasks.delete(task));
 		this._command("task", body, { ...options, key, onAnswer: (answer, link) => task._begin(answer, link) }).catch((e) => task._finish(e));

@@ -110,7 +110,5 @@ json_t *registry_merge(const json_t *target, const json_t *patch);
 #define ETAG_LEN 18
 /* Strong ETag, quotes included: the first 64 bits of SHA-256 of the compact text. */
 void registry_etag(const json_t *doc, char out[ETAG_LEN + 1]);
-/* RFC 3339, any offset; false if it is none. */
-bool registry_time(const char *text, int64_t *wall_us);
 
 #endif

@@ -1,6 +1,5 @@
 #include "services/control-plane/registry_util.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,7 +120,7 @@ int registry_copy_expiry(json_t *doc, const json_t *in, int64_t created_us, stru
 		return -1;
 	if (!text)
 		return 0;
-	if (!registry_time(text, &at))
+	if (!time_parse(text, &at))
 		return err_set(err, ERR_REJECTED, "expires_at: not a time as in RFC 3339");
 	if (at <= created_us)
 		return err_set(err, ERR_REJECTED, "expires_at: is in the past");
@@ -162,80 +161,4 @@ void registry_etag(const json_t *doc, char out[ETAG_LEN + 1])
 	sha256_hex(text, len, hex);
 	free(text);
 	snprintf(out, ETAG_LEN + 1, "\"%.16s\"", hex);
-}
-
-/* Days since 1970 of a date of the Gregorian calendar. Source: "chrono-Compatible Low-Level Date
- * Algorithms", Howard Hinnant, days_from_civil. */
-static int64_t days_of(int64_t y, int64_t m, int64_t d)
-{
-	y -= m <= 2;
-	int64_t era = (y >= 0 ? y : y - 399) / 400;
-	int64_t yoe = y - era * 400;
-	int64_t doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
-	int64_t doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
-	return era * 146097 + doe - 719468;
-}
-
-static bool digits(const char **p, int n, int64_t *out)
-{
-	*out = 0;
-	for (int i = 0; i < n; i++, (*p)++) {
-		if (!isdigit((unsigned char)**p))
-			return false;
-		*out = *out * 10 + (**p - '0');
-	}
-	return true;
-}
-
-static bool one_of(const char **p, const char *chars)
-{
-	if (!**p || !strchr(chars, **p))
-		return false;
-	(*p)++;
-	return true;
-}
-
-/* ".123456789": microseconds, further digits are cut off. */
-static bool fraction(const char **p, int64_t *us)
-{
-	*us = 0;
-	if (!one_of(p, "."))
-		return true;
-	if (!isdigit((unsigned char)**p))
-		return false;
-	for (int64_t unit = 100000; isdigit((unsigned char)**p); (*p)++, unit /= 10)
-		*us += (**p - '0') * unit;
-	return true;
-}
-
-static bool offset_minutes(const char **p, int64_t *minutes)
-{
-	int64_t hour, minute, sign = **p == '-' ? -1 : 1;
-	*minutes = 0;
-	if (one_of(p, "Zz"))
-		return true;
-	if (!one_of(p, "+-") || !digits(p, 2, &hour) || !one_of(p, ":") || !digits(p, 2, &minute) ||
-	    hour > 23 || minute > 59)
-		return false;
-	*minutes = sign * (hour * 60 + minute);
-	return true;
-}
-
-bool registry_time(const char *text, int64_t *wall_us)
-{
-	static const int month_days[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-	const char *p = text;
-	int64_t y, mo, d, h, mi, s, us, zone;
-	if (!digits(&p, 4, &y) || !one_of(&p, "-") || !digits(&p, 2, &mo) || !one_of(&p, "-") ||
-	    !digits(&p, 2, &d) || !one_of(&p, "Tt ") || !digits(&p, 2, &h) || !one_of(&p, ":") ||
-	    !digits(&p, 2, &mi) || !one_of(&p, ":") || !digits(&p, 2, &s) || !fraction(&p, &us) ||
-	    !offset_minutes(&p, &zone) || *p)
-		return false;
-	bool leap = (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
-	if (mo < 1 || mo > 12 || d < 1 || d > month_days[mo - 1] || (mo == 2 && d == 29 && !leap) ||
-	    h > 23 || mi > 59 || s > 60)
-		return false;
-	int64_t seconds = days_of(y, mo, d) * 86400 + h * 3600 + mi * 60 + s - zone * 60;
-	*wall_us = seconds * 1000000 + us;
-	return true;
 }

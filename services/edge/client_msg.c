@@ -36,7 +36,8 @@ int client_refuse(struct client_error *why, const char *code, const char *fmt, .
 	return -1;
 }
 
-#define BAD(...) client_refuse(why, "bad_request", __VA_ARGS__)
+#define TIME_TEXT_MAX 40
+#define BAD(...)      client_refuse(why, "bad_request", __VA_ARGS__)
 
 static int read_channel(const struct jmember *m, struct client_msg *msg, struct client_error *why)
 {
@@ -117,6 +118,18 @@ static int read_priority(const struct jmember *m, struct client_msg *msg, struct
 	if (whole(m, -PRIORITY_MAX, PRIORITY_MAX, &v, why))
 		return -1;
 	msg->priority = (int32_t)v;
+	return 0;
+}
+
+static int read_not_before(const struct jmember *m, struct client_msg *msg,
+			   struct client_error *why)
+{
+	char text[TIME_TEXT_MAX + 1];
+	int64_t us;
+
+	if (!jscan_text(m, text, sizeof(text)) || !time_parse(text, &us))
+		return BAD("not_before is no time as in RFC 3339");
+	msg->not_before_ms = us > 0 ? (us + 999) / 1000 : 1;
 	return 0;
 }
 
@@ -233,6 +246,7 @@ static const struct client_field task_fields[] = {{"op", true, read_op},
 						  {"input", true, read_data},
 						  {"deadline_ms", false, read_deadline},
 						  {"priority", false, read_priority},
+						  {"not_before", false, read_not_before},
 						  {NULL, false, NULL}};
 static const struct client_field cancel_fields[] = {
     {"op", true, read_op}, {"id", true, read_id}, {"task", true, read_task}, {NULL, false, NULL}};
@@ -301,6 +315,7 @@ void client_msg_clear(struct client_msg *msg)
 	msg->id[0] = msg->channel[0] = msg->type[0] = msg->pipeline[0] = msg->task[0] = 0;
 	msg->key[0] = msg->after_epoch[0] = 0;
 	msg->version = msg->deadline_ms = 0;
+	msg->not_before_ms = 0;
 	msg->data = msg->token = msg->resume = (struct slice){NULL, 0};
 	msg->has_after = false;
 	msg->offset = 0;

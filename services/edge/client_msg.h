@@ -49,6 +49,7 @@ struct client_msg {
 	uint64_t offset;                 /* of after, and of ack */
 	uint32_t deadline_ms;
 	int32_t priority;
+	int64_t not_before_ms; /* since 1970; 0: none */
 };
 
 /* Why a message was refused: a code of the protocol and words. */

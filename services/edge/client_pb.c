@@ -26,7 +26,7 @@ static const struct pb_member after_members[] = {
 
 static const struct {
 	const char *name;
-	struct pb_member members[6];
+	struct pb_member members[7];
 } ops[] = {
     [2] = {"connect", {{1, TEXT, "token"}, {2, TEXT, "resume"}}},
     [3] = {"subscribe", {{1, TEXT, "channel"}, {2, MESSAGE, "after"}}},
@@ -42,7 +42,8 @@ static const struct {
 	    {2, TEXT, "key"},
 	    {3, JSON, "input"},
 	    {4, NUMBER, "deadline_ms"},
-	    {5, NUMBER, "priority"}}},
+	    {5, NUMBER, "priority"},
+	    {6, TEXT, "not_before"}}},
     [7] = {"cancel", {{1, TEXT, "task"}}},
     [8] = {"ack", {{1, TEXT, "channel"}, {2, POSITION, "offset"}}},
     [9] = {"ping", {{0, END, NULL}}},

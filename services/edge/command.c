@@ -48,6 +48,7 @@ void *command_pack(const struct client_msg *msg, const struct command_from *from
 		task.input = bytes;
 		task.deadline_ms = msg->deadline_ms;
 		task.priority = msg->priority;
+		task.not_before_ms = msg->not_before_ms;
 		command.body_case = PENSTOCK__COMMAND__BODY_TASK;
 		command.task = &task;
 		break;

@@ -214,16 +214,20 @@ static void stage_failed(struct project_task *t, const json_t *data, int64_t now
 }
 
 /* Nobody waits beyond the deadline: whoever takes the task up then lets it expire. */
-static void parked(struct project_task *t, const json_t *data, int64_t now_us)
+static void rest(struct project_task *t, int64_t until_ms, int64_t now_us)
 {
-	static const char *const names[] = {"not_before", NULL};
-	const char *id = text_of(data, "stage");
-	int64_t until_ms = int_of(data, "not_before");
-
 	t->state = PROJECT_PARKED;
 	if (t->deadline_ms && t->deadline_ms < until_ms)
 		until_ms = t->deadline_ms;
 	t->release_us = until_ms > 0 && until_ms < TIME_MAX_MS ? until_ms * 1000 : now_us;
+}
+
+static void parked(struct project_task *t, const json_t *data, int64_t now_us)
+{
+	static const char *const names[] = {"not_before", NULL};
+	const char *id = text_of(data, "stage");
+
+	rest(t, int_of(data, "not_before"), now_us);
 	if (!id)
 		return;
 	json_t *stage = stage_of(t, id);
@@ -234,13 +238,18 @@ static void parked(struct project_task *t, const json_t *data, int64_t now_us)
 /* --- the task ----------------------------------------------------------------------------------
  */
 
-static void accepted(struct project_task *t, const json_t *data)
+/* With a not_before it waits for its ticket as a parked one does. */
+static void accepted(struct project_task *t, const json_t *data, int64_t now_us)
 {
+	int64_t not_before_ms = int_of(data, "not_before");
+
 	replace_text(&t->pipeline, text_of(data, "pipeline"));
 	t->version = (int)int_of(data, "version");
 	t->deadline_ms = int_of(data, "deadline_at");
 	replace_json(&t->input, json_object_get(data, "input"));
-	if (t->state == PROJECT_NONE)
+	if (t->state == PROJECT_NONE && not_before_ms > 0)
+		rest(t, not_before_ms, now_us);
+	else if (t->state == PROJECT_NONE)
 		t->state = PROJECT_ACCEPTED;
 }
 
@@ -313,7 +322,7 @@ static void redriven(struct project_task *t, const struct project_event *e)
 static void fold(struct project_task *t, const char *type, const json_t *data, int64_t now_us)
 {
 	if (!strcmp(type, "task.accepted")) {
-		accepted(t, data);
+		accepted(t, data, now_us);
 	} else if (!strcmp(type, "task.started")) {
 		started(t, data, now_us);
 	} else if (!strcmp(type, "task.stage.started")) {

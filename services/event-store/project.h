@@ -7,6 +7,7 @@
  *
  *   (none) ──► accepted ──► running ◄──► parked        any of these ──► completed, failed,
  *                                           ▲                           cancelled, expired: final
+ *      └── with a not_before ───────────────┤
  *                                           └── redriven ── failed, expired
  * Any other event that comes after a final one only moves last_seq. A task whose first events are
  * not known (trimmed, or of an earlier life of the stream) starts in the state that its first known

@@ -29,6 +29,8 @@ json_t *project_json(const struct project_task *t)
 		json_object_set_new(out, "deadline_at", json_integer(t->deadline_ms));
 	if (t->release_us)
 		json_object_set_new(out, "release_at", ms(t->release_us));
+	if (t->release_us && !t->started_us && !t->redrive_gen)
+		json_object_set_new(out, "not_before", ms(t->release_us));
 	if (t->redrive_gen)
 		json_object_set_new(out, "redrive_gen", json_integer(t->redrive_gen));
 	if (t->input)

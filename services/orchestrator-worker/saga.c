@@ -663,7 +663,8 @@ void saga_fold(struct saga *s, uint64_t seq, const char *id, const char *type_na
 	s->in_log = true;
 	if (saga_type_terminal(type))
 		s->end = type;
-	s->resting = type == TASK_PARKED || type == TASK_REDRIVEN ? seq : 0;
+	bool delayed = type == TASK_ACCEPTED && slice_member(data, len, "not_before").p != NULL;
+	s->resting = type == TASK_PARKED || type == TASK_REDRIVEN || delayed ? seq : 0;
 	if (s->state == SAGA_LOADING)
 		saga_take_event(s, type, data, len);
 	else

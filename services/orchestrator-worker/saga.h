@@ -232,10 +232,12 @@ struct saga {
 	/* The log, as far as it was read. */
 	bool in_log; /* there is an event at all */
 	uint64_t last_seq;
-	bool trimmed;     /* the subject's own memory of it is gone: expect 0 */
-	uint64_t behind;  /* what our ticket lets go on: see task.proto */
-	uint64_t resting; /* the newest task.parked or task.redriven, if nothing has followed it */
-	uint64_t holder;  /* claim of the newest task.started, 0: none or resting */
+	bool trimmed;    /* the subject's own memory of it is gone: expect 0 */
+	uint64_t behind; /* what our ticket lets go on: see task.proto */
+	/* The newest task.parked or task.redriven, or the task.accepted of a delayed task, if
+	 * nothing has followed it. */
+	uint64_t resting;
+	uint64_t holder; /* claim of the newest task.started, 0: none or resting */
 	int64_t run;
 	enum saga_type end; /* the terminal event, TASK_UNKNOWN: none yet */
 	bool foreign;       /* found, while we ran it, what we have not written */

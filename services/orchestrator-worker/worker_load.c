@@ -182,11 +182,12 @@ static void take_last(struct worker_task *t, const struct bus_msg *msg)
 	penstock__event__free_unpacked(e, NULL);
 }
 
-/* Nothing there: the ticket was faster than its event, or the channel is old and was trimmed. */
+/* Nothing there: the ticket was faster than its event, or the channel is old and was trimmed. What
+ * a ticket lets go on was surely there. */
 static void take_nothing(struct worker_task *t)
 {
 	int64_t age_ms = (loop_wall_us(t->w->loop) - t->stored_us) / 1000;
-	if (t->load.after == 0 && age_ms < t->w->conf.fresh_ms) {
+	if (t->load.after == 0 && t->saga.behind == 0 && age_ms < t->w->conf.fresh_ms) {
 		loaded(t, true);
 		return;
 	}

@@ -129,6 +129,8 @@ static int check_task(const Penstock__SubmitTask *t, const struct admit_facts *f
 	if (*t->key && !name_valid_key(t->key))
 		return refuse(res, "bad_request", "key: not printable ASCII, or too long",
 			      "tenant");
+	if (t->not_before_ms < 0 || t->not_before_ms > facts->latest_ms)
+		return refuse(res, "bad_request", "not_before: too far ahead", "tenant");
 	if (!facts->pipeline)
 		return refuse(res, "not_found", "pipeline is not known", "tenant");
 	res->action = ADMIT_TASK;

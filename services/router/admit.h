@@ -48,6 +48,7 @@ struct admit_facts {
 	const struct pipeline *pipeline; /* of a task, in the version asked for; NULL: unknown */
 	size_t data_max, input_max;      /* bytes */
 	int64_t now_ns;                  /* monotonic */
+	int64_t latest_ms;               /* that a task may be wanted at, since 1970 */
 };
 
 /* A tenant's limits on this router. Zeroed: fresh. What is leased to edges (share.h) is held back:

@@ -50,6 +50,7 @@ static void gather_facts(struct router *r, const Penstock__Command *cmd, struct 
 	    .data_max = r->conf.data_max,
 	    .input_max = r->conf.input_max,
 	    .now_ns = loop_now_us(r->loop) * 1000,
+	    .latest_ms = loop_wall_us(r->loop) / 1000 + r->conf.delay_max_ms,
 	};
 	if (cmd->body_case == PENSTOCK__COMMAND__BODY_PUBLISH)
 		facts->type = catalog_type(r->catalog, cmd->tenant, cmd->publish->type);

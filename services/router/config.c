@@ -6,6 +6,8 @@ const struct env_setting router_settings[] = {
     COMMON_SETTINGS(C, common),
     {"PENSTOCK_ROUTER_DATA_MAX", ENV_INT, offsetof(C, data_max), "65536", 256, 1048576,
      "longest data of an event, bytes", false},
+    {"PENSTOCK_ROUTER_DELAY_MAX_MS", ENV_INT, offsetof(C, delay_max_ms), "2592000000", 0,
+     INT64_C(31536000000), "how far ahead a task's not_before may be", false},
     {"PENSTOCK_ROUTER_INFLIGHT", ENV_INT, offsetof(C, inflight), "20000", 1, 1000000,
      "commands that may wait for the broker; beyond: overloaded", false},
     {"PENSTOCK_ROUTER_INFLIGHT_BYTES", ENV_INT, offsetof(C, inflight_bytes), "67108864", 1048576,
@@ -33,6 +35,7 @@ void router_config_apply(const struct router_config *config, struct router_conf 
 	conf->recent_max = (size_t)config->recent;
 	conf->data_max = (size_t)config->data_max;
 	conf->input_max = (size_t)config->input_max;
+	conf->delay_max_ms = config->delay_max_ms;
 	conf->store_timeout_ms = (int)config->store_timeout_ms;
 	conf->linger_ms = (int)config->linger_ms;
 	conf->slot_tokens = config->slot_tokens;

@@ -8,7 +8,7 @@
 struct router_config {
 	struct env_common common;
 	int64_t inflight, inflight_bytes, recent, data_max, input_max, store_timeout_ms, linger_ms,
-	    slot_tokens;
+	    slot_tokens, delay_max_ms;
 };
 
 #define ROUTER_PREFIX "PENSTOCK_ROUTER_"

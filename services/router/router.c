@@ -19,6 +19,7 @@ void router_conf_init(struct router_conf *conf)
 	    .recent_max = 65536,
 	    .data_max = (size_t)64 << 10,
 	    .input_max = (size_t)256 << 10,
+	    .delay_max_ms = INT64_C(30) * 24 * 3600 * 1000,
 	    .store_timeout_ms = 2000,
 	    .linger_ms = 1000,
 	    .slot_tokens = 8192,

@@ -36,6 +36,7 @@ struct router_conf {
 	size_t recent_max;     /* entries of recent.h */
 	size_t data_max;       /* bytes of an event's data */
 	size_t input_max;      /* bytes of a task's input */
+	int64_t delay_max_ms;  /* a task may be wanted so long from now at most */
 	int store_timeout_ms;  /* for each acknowledgement */
 	int linger_ms;         /* a part that went elsewhere stays subscribed for so long */
 	int64_t slot_tokens;   /* estimated tokens that a place in a window stands for */

@@ -9,7 +9,10 @@
  * it runs refused          unavailable: the worker writes it  unavailable, or overloaded
  *
  * A repeat of the command sends its ticket again as well: TASKS drops it by its id, or a worker
- * does by the log. */
+ * does by the log.
+ *
+ * A task with a not_before that is still to come has no ticket yet: its task.accepted says so, and
+ * the event-store asks for its ticket in time, as for a parked one's (release.c). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -264,26 +267,33 @@ static void event_stored(void *arg, const struct bus_ack *ack)
 
 /* --- the command ----------------------------------------------------------------------------- */
 
-/* The pipeline as it was named and its input; not the deadline, which a client that repeats counts
- * anew. */
+/* The pipeline as it was named, its input and the time that it is wanted at; not the deadline,
+ * which a client that repeats counts anew. */
 static uint64_t submit_digest(const Penstock__SubmitTask *t)
 {
-	struct digest_part parts[] = {
-	    {"task", 4}, {t->pipeline, strlen(t->pipeline)}, {t->input.data, t->input.len}};
-	return digest64(parts, sizeof(parts) / sizeof(*parts));
+	struct digest_part parts[] = {{"task", 4},
+				      {t->pipeline, strlen(t->pipeline)},
+				      {t->input.data, t->input.len},
+				      {&t->not_before_ms, sizeof(t->not_before_ms)}};
+	size_t n = sizeof(parts) / sizeof(*parts);
+	return digest64(parts, t->not_before_ms ? n : n - 1);
 }
 
 static void accepted_data(struct strbuf *b, const Penstock__SubmitTask *t, const char *task,
-			  unsigned version, int64_t wall_us)
+			  unsigned version, int64_t wall_ms)
 {
+	bool delayed = t->not_before_ms > wall_ms;
 	strbuf_reset(b);
 	strbuf_addf(b, "{\"task\":\"%s\",\"pipeline\":\"%s\",\"version\":%u,\"input\":", task,
 		    t->pipeline, version);
 	strbuf_add(b, t->input.data, t->input.len);
 	strbuf_addf(b, ",\"priority\":%d", (int)t->priority);
+	if (delayed)
+		strbuf_addf(b, ",\"not_before\":%lld", (long long)t->not_before_ms);
 	if (t->deadline_ms)
-		strbuf_addf(b, ",\"deadline_at\":%lld",
-			    (long long)(wall_us / 1000 + (int64_t)t->deadline_ms));
+		strbuf_addf(
+		    b, ",\"deadline_at\":%lld",
+		    (long long)((delayed ? t->not_before_ms : wall_ms) + (int64_t)t->deadline_ms));
 	strbuf_addc(b, '}');
 }
 
@@ -304,12 +314,14 @@ static void pack_ticket(struct submit *s, const Penstock__SubmitTask *t, unsigne
 	s->call.router->inflight_bytes += s->ticket_len;
 }
 
-static void store_both(struct submit *s, const Penstock__Command *cmd, unsigned version)
+/* The ticket, unless it is too early for it, and the event. */
+static void store_both(struct submit *s, const Penstock__Command *cmd, unsigned version,
+		       int64_t wall_ms)
 {
 	struct router *r = s->call.router;
 	char channel[CHANNEL_MAX + 1];
 	task_channel(s->task, channel);
-	accepted_data(&r->text, cmd->task, s->task, version, loop_wall_us(r->loop));
+	accepted_data(&r->text, cmd->task, s->task, version, wall_ms);
 	Penstock__Event ev = PENSTOCK__EVENT__INIT;
 	router_fill_event(r, cmd, &ev);
 	ev.id = s->event.text;
@@ -320,9 +332,13 @@ static void store_both(struct submit *s, const Penstock__Command *cmd, unsigned 
 	ev.data.len = r->text.len;
 	ev.key = s->key;
 	ev.digest = s->digest;
-	pack_ticket(s, cmd->task, version, &ev);
+	bool delayed = cmd->task->not_before_ms > wall_ms;
+	if (!delayed)
+		pack_ticket(s, cmd->task, version, &ev);
 	size_t len = router_pack_event(r, &ev);
-	send_ticket(s, ticket_stored);
+	if (!delayed)
+		send_ticket(s, ticket_stored);
+	s->ticket_back = delayed; /* there is nothing to wait for: ticket_ack is BUS_OK */
 	struct subject subject = subject_evt(s->part, s->tenant, channel);
 	struct bus_store_opts opts = {
 	    .msg_id = s->event.text, .expect_last_seq = 0, .timeout_ms = r->conf.store_timeout_ms};
@@ -423,9 +439,11 @@ void router_task_submit(struct router *r, const Penstock__Command *cmd, struct r
 	uint64_t digest = submit_digest(cmd->task);
 	enum router_pool pool = router_task_pool(cmd->task->priority, pipeline);
 	int64_t tokens = router_task_tokens(cmd->task->input.len, pipeline);
-	enum window_place place;
+	enum window_place place = WINDOW_BACKLOG;
+	int64_t wall_ms = loop_wall_us(r->loop) / 1000;
 	if (answered_from_recent(r, cmd, &task, &event, digest, reply) ||
-	    !router_find_place(r, &t->queues[pool], tenant, tokens, ROUTER_TASK, reply, &place))
+	    (cmd->task->not_before_ms <= wall_ms &&
+	     !router_find_place(r, &t->queues[pool], tenant, tokens, ROUTER_TASK, reply, &place)))
 		return;
 	struct submit *s =
 	    (struct submit *)router_call_new(r, ROUTER_TASK, sizeof(*s), reply, cmd->id);
@@ -438,7 +456,7 @@ void router_task_submit(struct router *r, const Penstock__Command *cmd, struct r
 	s->place = place;
 	s->pool = pool;
 	s->tokens = tokens;
-	store_both(s, cmd, pipeline->version);
+	store_both(s, cmd, pipeline->version, wall_ms);
 }
 
 void router_task_close(struct router_call *call)

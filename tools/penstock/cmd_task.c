@@ -212,15 +212,17 @@ static int submit(struct cli *cli, const json_t *body)
 
 int cmd_task_run(struct cli *cli, int argc, char **argv)
 {
-	struct cli_option o[] = {
-	    {"--key", false, NULL}, {"--deadline", false, NULL}, {"--follow", true, NULL}};
+	struct cli_option o[] = {{"--key", false, NULL},
+				 {"--deadline", false, NULL},
+				 {"--follow", true, NULL},
+				 {"--at", false, NULL}};
 	struct error err = {0};
 	char key[32];
 	long deadline = 0;
 	json_t *input, *body;
 	int rc;
 
-	if (cli_options(&argc, argv, o, 3, &err) != 0 || argc != 2 ||
+	if (cli_options(&argc, argv, o, 4, &err) != 0 || argc != 2 ||
 	    (o[1].value && cli_int(o[1].value, 1, INT32_MAX, &deadline, &err) != 0) ||
 	    !(input = cli_value(argv[1], &err))) {
 		fprintf(stderr, "penstock: %s\n", *err.msg ? err.msg : "PIPELINE INPUT are wanted");
@@ -232,6 +234,8 @@ int cmd_task_run(struct cli *cli, int argc, char **argv)
 			 "input", input);
 	if (deadline)
 		json_object_set_new(body, "deadline_ms", json_integer(deadline));
+	if (o[3].value)
+		json_object_set_new(body, "not_before", json_string(o[3].value));
 	if (o[2].value) {
 		json_object_set_new(body, "op", json_string("task"));
 		json_object_set_new(body, "id", json_string("t"));

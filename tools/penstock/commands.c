@@ -92,8 +92,10 @@ const struct cli_command cli_commands[] = {
     {"publish", NULL, "CHANNEL TYPE DATA [--key K]", "publishes one event", 3, 3, cmd_publish},
     {"subscribe", NULL, "CHANNEL [--after EPOCH:OFFSET] [--count N] [--timeout S]",
      "prints events as they come; --after 0 begins with the earliest", 1, 1, cmd_subscribe},
-    {"task", "run", "PIPELINE INPUT [--key K] [--deadline MS] [--follow]",
-     "starts a task; --follow streams its tokens and waits for its end", 2, 2, cmd_task_run},
+    {"task", "run", "PIPELINE INPUT [--key K] [--deadline MS] [--at TIME] [--follow]",
+     "starts a task, now or at a time (RFC 3339); --follow streams its tokens and waits for its "
+     "end",
+     2, 2, cmd_task_run},
     {"task", "get", "TASK", "what a task has come to", 1, 1, cmd_task_get},
     {"task", "cancel", "TASK [--tenant T [--reason TEXT]]",
      "cancels a task; with --tenant as an operator", 1, 1, cmd_task_cancel},

@@ -164,7 +164,7 @@ const delta = (index, data, attempt = 1, stage = "draft") => ({ op: "delta", cha
 
 async function started(options) {
 	const w = await connected(options);
-	w.task = w.client.task("summarize", { document: "d" }, { key: "k", deadline_ms: 1000, priority: 5 });
+	w.task = w.client.task("summarize", { document: "d" }, { key: "k", deadline_ms: 1000, priority: 5, not_before: new Date(0) });
 	w.socket.answer("task", { ...OK, channel: CH, offset: 1, task: "t1" });
 	await settle();
 	w.say = (...frames) => frames.forEach((f) => w.socket.say(f));
@@ -180,7 +180,7 @@ async function chunks(stream) {
 test("a task: the frame, accepted, its transitions, its result, and the channel is left", async () => {
 	const w = await started();
 	const { id, ...frame } = w.socket.last("task");
-	assert.deepEqual(frame, { op: "task", pipeline: "summarize", key: "k", deadline_ms: 1000, priority: 5, input: { document: "d" } });
+	assert.deepEqual(frame, { op: "task", pipeline: "summarize", key: "k", deadline_ms: 1000, priority: 5, not_before: "1970-01-01T00:00:00.000Z", input: { document: "d" } });
 	assert.equal((await w.task.accepted).task, "t1");
 	assert.equal(w.task.id, "t1");
 	assert.equal(w.socket.all("subscribe").length, 0, "the command subscribes");

@@ -276,9 +276,43 @@ START_TEST(times_are_rfc_3339)
 }
 END_TEST
 
+START_TEST(times_are_read)
+{
+	static const struct {
+		const char *text;
+		int64_t us;
+	} good[] = {
+	    {"1970-01-01T00:00:00Z", 0},
+	    {"1970-01-01T00:00:00.000001Z", 1},
+	    {"2000-02-29T12:00:00Z", 951825600000000LL},
+	    {"2026-11-24T04:00:00+00:00", 1795492800000000LL},
+	    {"2026-11-24t05:30:00.123456789+01:30", 1795492800000000LL + 123456},
+	    {"2026-11-23T20:00:00-08:00", 1795492800000000LL},
+	    {"1969-12-31T23:59:59Z", -1000000},
+	};
+	static const char *const bad[] = {"",
+					  "2026-11-24",
+					  "2026-11-24T04:00:00",
+					  "2026-13-01T00:00:00Z",
+					  "2026-02-29T00:00:00Z",
+					  "2026-11-24T24:00:00Z",
+					  "2026-11-24T04:00:00.Z",
+					  "2026-11-24T04:00:00Zx",
+					  "2026-11-24T04:00:00+1:00",
+					  "26-11-24T04:00:00Z"};
+	int64_t us;
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+		ck_assert_msg(time_parse(good[i].text, &us), "%s", good[i].text);
+		ck_assert_int_eq(us, good[i].us);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		ck_assert_msg(!time_parse(bad[i], &us), "%s", bad[i]);
+}
+END_TEST
+
 RUN_TESTS("ids", rng_repeats_from_its_seed, rng_is_xoshiro256ss, rng_below_is_uniform,
 	  rng_unit_stays_below_one, backoff_doubles_up_to_its_cap, backoff_survives_odd_arguments,
 	  new_ids_are_version_7_and_in_order, derived_ids_depend_on_every_part, ids_are_recognised,
 	  digest_sees_where_parts_end, sha256_of_the_standard,
 	  secrets_have_their_length_and_alphabet, trace_headers_are_recognised,
-	  trace_children_keep_the_trace, times_are_rfc_3339)
+	  trace_children_keep_the_trace, times_are_rfc_3339, times_are_read)

@@ -535,40 +535,6 @@ START_TEST(test_etag)
 }
 END_TEST
 
-START_TEST(test_time)
-{
-	static const struct {
-		const char *text;
-		int64_t us;
-	} good[] = {
-	    {"1970-01-01T00:00:00Z", 0},
-	    {"1970-01-01T00:00:00.000001Z", 1},
-	    {"2000-02-29T12:00:00Z", 951825600000000LL},
-	    {"2026-11-24T04:00:00+00:00", NOW},
-	    {"2026-11-24t05:30:00.123456789+01:30", NOW + 123456},
-	    {"2026-11-23T20:00:00-08:00", NOW},
-	    {"1969-12-31T23:59:59Z", -1000000},
-	};
-	static const char *const bad[] = {"",
-					  "2026-11-24",
-					  "2026-11-24T04:00:00",
-					  "2026-13-01T00:00:00Z",
-					  "2026-02-29T00:00:00Z",
-					  "2026-11-24T24:00:00Z",
-					  "2026-11-24T04:00:00.Z",
-					  "2026-11-24T04:00:00Zx",
-					  "2026-11-24T04:00:00+1:00",
-					  "26-11-24T04:00:00Z"};
-	int64_t us;
-	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
-		ck_assert_msg(registry_time(good[i].text, &us), "%s", good[i].text);
-		ck_assert_int_eq(us, good[i].us);
-	}
-	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
-		ck_assert_msg(!registry_time(bad[i], &us), "%s", bad[i]);
-}
-END_TEST
-
 /* fn on old ("" for none) with this request gives want. */
 static void edge_step(json_t *(*fn)(const json_t *old, const char *id, const json_t *in,
 				    struct error *err),
@@ -648,4 +614,4 @@ END_TEST
 
 RUN_TESTS("registry", test_pattern_regex, test_edge, test_good, test_bad, test_again,
 	  test_identity_of_the_path, test_deep_program, test_catalog, test_latest_version,
-	  test_known_keys, test_merge, test_etag, test_time)
+	  test_known_keys, test_merge, test_etag)

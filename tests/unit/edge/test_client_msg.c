@@ -67,18 +67,21 @@ START_TEST(reads_every_member)
 	ck_assert_uint_eq(msg.version, 3);
 	ck_assert(slice_is(msg.data, "{\"a\": [1]}"));
 	ck_assert_int_eq(parse("{\"op\":\"task\",\"id\":1,\"pipeline\":\"sum\",\"key\":\"k\","
-			       "\"input\":\"t\",\"deadline_ms\":604800000,\"priority\":-100}"),
+			       "\"input\":\"t\",\"deadline_ms\":604800000,\"priority\":-100,"
+			       "\"not_before\":\"2026-11-24T05:00:00.0001+01:00\"}"),
 			 0);
 	ck_assert_str_eq(msg.pipeline, "sum");
 	ck_assert(slice_is(msg.data, "\"t\""));
 	ck_assert_uint_eq(msg.deadline_ms, DEADLINE_MAX_MS);
 	ck_assert_int_eq(msg.priority, -100);
+	ck_assert_int_eq(msg.not_before_ms, 1795492800001); /* never too early */
 	/* Nothing of the message before is left. */
 	ck_assert_int_eq(parse("{\"op\":\"ping\",\"id\":1}"), 0);
 	ck_assert_str_eq(msg.pipeline, "");
 	ck_assert_str_eq(msg.key, "");
 	ck_assert_uint_eq(msg.deadline_ms, 0);
 	ck_assert_int_eq(msg.priority, 0);
+	ck_assert_int_eq(msg.not_before_ms, 0);
 	ck_assert_uint_eq(msg.data.len, 0);
 }
 END_TEST
@@ -193,6 +196,8 @@ static const struct {
     {TASK ",\"deadline_ms\":0}", OP_TASK, "1", "bad_request"},
     {TASK ",\"deadline_ms\":604800001}", OP_TASK, "1", "bad_request"},
     {TASK ",\"priority\":101}", OP_TASK, "1", "bad_request"},
+    {TASK ",\"not_before\":1795492800000}", OP_TASK, "1", "bad_request"},
+    {TASK ",\"not_before\":\"tomorrow\"}", OP_TASK, "1", "bad_request"},
     {TASK ",\"priority\":true}", OP_TASK, "1", "bad_request"},
     {"{\"op\":\"cancel\",\"id\":1,\"task\":\"7\"}", OP_CANCEL, "1", "bad_request"},
     {"{\"op\":\"cancel\",\"id\":1}", OP_CANCEL, "1", "bad_request"},

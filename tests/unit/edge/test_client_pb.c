@@ -121,7 +121,9 @@ START_TEST(every_member)
 	with(OP(TASK));
 	task.deadline_ms = DEADLINE_MAX_MS;
 	task.priority = -100;
+	task.not_before = (char *)"1969-01-01T00:00:00Z";
 	ck_assert_int_eq(say(&frame), 0);
+	ck_assert_int_eq(msg.not_before_ms, 1); /* long past, and yet there */
 	ck_assert_str_eq(msg.pipeline, "sum");
 	ck_assert_str_eq(msg.key, "k k");
 	ck_assert(slice_is(msg.data, "\"t\""));

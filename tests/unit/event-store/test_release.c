@@ -108,6 +108,22 @@ START_TEST(what_is_due_has_its_ticket)
 }
 END_TEST
 
+START_TEST(a_delayed_task_has_its_first_ticket)
+{
+	uint64_t seq = put("acme", "t1", "task.accepted",
+			   "{\"pipeline\":\"p\",\"version\":3,\"input\":7,\"not_before\":1000}");
+	put("acme", "t2", "task.accepted", "{\"pipeline\":\"p\",\"not_before\":3999999999999}");
+	ck_assert_str_eq(look(MAX, "{}"), "acme/t1");
+	Penstock__Command *cmd = penstock__command__unpack(NULL, due[0].len, due[0].command);
+	ck_assert_uint_eq(cmd->release->seq, seq);
+	ck_assert_str_eq(cmd->release->accepted->id, nth_id(0).text);
+	penstock__command__free_unpacked(cmd, NULL);
+	due[0].end = RELEASE_DONE;
+	note();
+	ck_assert_str_eq(look(MAX, "{}"), "");
+}
+END_TEST
+
 /* The firsts of all tenants before the seconds of any, each tenant's in the order of their time. */
 START_TEST(tenants_take_turns)
 {
@@ -174,9 +190,10 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = {what_is_due_has_its_ticket, tenants_take_turns,
-				      what_was_let_go_is_not_asked_for_again,
-				      a_late_note_changes_nothing, a_log_that_is_gone};
+	const TTest *const tests[] = {
+	    what_is_due_has_its_ticket,  a_delayed_task_has_its_first_ticket,
+	    tenants_take_turns,          what_was_let_go_is_not_asked_for_again,
+	    a_late_note_changes_nothing, a_log_that_is_gone};
 	Suite *s = suite_create("release");
 	TCase *tc = tcase_create("release");
 	tcase_add_checked_fixture(tc, setup, teardown);

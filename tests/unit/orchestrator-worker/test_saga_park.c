@@ -262,6 +262,27 @@ START_TEST(throttled_for_too_long)
 }
 END_TEST
 
+/* A delayed task is at rest from its task.accepted on: only the ticket of its release lets it go
+ * on, and none that a repeat of the command has sent. */
+START_TEST(delayed)
+{
+	rig_init(&r, CHAT, ",'not_before':1700000005000", 77);
+	rig_load(&r);
+	ck_assert(r.finished && !r.write);
+	ck_assert_int_eq(r.verdict, VERDICT_REPEAT);
+	released(5000);
+	ck_assert_str_eq(rig_types(&r), "accepted started stage.started");
+	rig_call(&r, 0, "7");
+	rig_writes(&r);
+	rig_last_has(&r, "task.completed", "'output':7");
+	/* The same ticket again, or a late one of a repeat. */
+	rig_again(&r, "w2", 120);
+	rig_load(&r);
+	ck_assert_int_eq(r.verdict, VERDICT_END);
+	rig_done(&r);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {held,
@@ -274,7 +295,8 @@ int main(void)
 				      deadline_behind_it,
 				      stopped_while_it_is_parked,
 				      throttled_too_often,
-				      throttled_for_too_long};
+				      throttled_for_too_long,
+				      delayed};
 	Suite *suite = suite_create("saga_park");
 	TCase *tc = tcase_create("saga_park");
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)

@@ -136,6 +136,64 @@ START_TEST(submit)
 }
 END_TEST
 
+/* It is accepted and in the log, and has no ticket: whoever asks again under its key, later too,
+ * asks for the same. */
+START_TEST(delayed)
+{
+	struct order o;
+	int64_t at = loop_wall_us(w.loop) / 1000 + 3600000;
+	char wanted[100];
+	order_task(&w, &o, "job-1", "1");
+	o.task.not_before_ms = at;
+	o.task.deadline_ms = 5000;
+	struct answer a = world_ask(&w, &o);
+	ck_assert(a.accepted && !a.duplicate);
+	Penstock__Event *e = world_last(&w, a.channel, NULL);
+	snprintf(wanted, sizeof(wanted), "\"priority\":0,\"not_before\":%lld,\"deadline_at\":%lld}",
+		 (long long)at, (long long)at + 5000);
+	ck_assert_ptr_nonnull(memmem(e->data.data, e->data.len, wanted, strlen(wanted)));
+	penstock__event__free_unpacked(e, NULL);
+	struct hand h;
+	hand_open(&h);
+	world_run(&w, 1000000);
+	ck_assert_int_eq(h.n, 0);
+	order_task(&w, &o, "job-1", "1");
+	o.task.not_before_ms = at;
+	struct answer b = world_ask(&w, &o);
+	ck_assert(b.accepted && b.duplicate);
+	ck_assert_uint_eq(b.offset, a.offset);
+	order_task(&w, &o, "job-1", "1");
+	o.task.not_before_ms = at + 1;
+	ck_assert_str_eq(world_ask(&w, &o).code, "conflict");
+	order_task(&w, &o, "job-1", "1");
+	ck_assert_str_eq(world_ask(&w, &o).code, "conflict");
+	ck_assert_int_eq(h.n, 0);
+	hand_close(&h);
+}
+END_TEST
+
+START_TEST(delayed_until_now)
+{
+	struct order o;
+	int64_t now = loop_wall_us(w.loop) / 1000;
+	order_task(&w, &o, "job-1", "1");
+	o.task.not_before_ms = now - 1;
+	struct answer a = world_ask(&w, &o);
+	ck_assert(a.accepted);
+	Penstock__Event *e = world_last(&w, a.channel, NULL);
+	ck_assert_ptr_null(memmem(e->data.data, e->data.len, "not_before", 10));
+	penstock__event__free_unpacked(e, NULL);
+	struct hand h;
+	hand_open(&h);
+	world_run(&w, 1000000);
+	ck_assert_int_eq(h.n, 1);
+	hand_close(&h);
+	order_task(&w, &o, "job-2", "1");
+	o.task.not_before_ms = now + w.conf.delay_max_ms + 60000;
+	ck_assert_str_eq(world_ask(&w, &o).code, "bad_request");
+}
+END_TEST
+
 START_TEST(no_deadline_no_key)
 {
 	struct answer a = world_task(&w, "", "1"), b = world_task(&w, "", "1");
@@ -935,6 +993,8 @@ int main(void)
 	TCase *c = tcase_create("tasks");
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_add_test(c, submit);
+	tcase_add_test(c, delayed);
+	tcase_add_test(c, delayed_until_now);
 	tcase_add_test(c, no_deadline_no_key);
 	tcase_add_test(c, repeat);
 	tcase_add_test(c, repeat_after_the_end);
