@@ -11,6 +11,7 @@ import pytest
 import audit
 from client import Client
 from conftest import chat, end_stack, make_stack, provision
+from receiver import Receiver, make, state
 from stack import http, wait_for
 
 DOCUMENT = "A penstock feeds a turbine. The gate decides how much water goes through. " * 4
@@ -36,6 +37,13 @@ def stack(pair):
         pair.start_one(name)
     pair.wait_ready()
     return pair
+
+
+@pytest.fixture
+def receiver():
+    r = Receiver()
+    yield r
+    r.close()
 
 
 async def begin(stack, c, pipeline, key):
@@ -131,7 +139,7 @@ async def test_cancelled_in_a_call_that_is_drained(stack, tenant):
     assert [t for t, _ in log].count("task.cancelled") == 1
 
 
-async def test_drained_by_an_operator(stack, tenant, penstock):
+async def test_drained_by_an_operator(stack, tenant, penstock, receiver):
     """Without a signal: what runs ends, the task goes on elsewhere, the process stays and takes nothing, also when it
     is started again; and takes tasks again when it is told so."""
     def worker(id):
@@ -160,8 +168,13 @@ async def test_drained_by_an_operator(stack, tenant, penstock):
         assert run("worker", "drain", other, "--reason", "both", "--grace", "0")["drain"]["grace_ms"] == 0
         wait_for("its drain", lambda: worker(other)["state"] == "drained")
         waits = (await c.task("noop", {}, "waits"))["task"]
+        hook = make(stack, tenant, receiver)
+        event = await c.publish("room.1", {})
+        await asyncio.to_thread(audit.wait_stored, stack, tenant.id, [event["event_id"]])
+        assert receiver.of() == [], "workers make the requests of webhooks"
         assert run("worker", "undrain", name, "--reason", "done")["drain"] is None
         await c.wait_end(waits)
+        await asyncio.to_thread(wait_for, "its delivery", lambda: state(stack, tenant, hook)["delivered"] == 1)
         assert c.events(f"task.{waits}", "task.started")[0]["data"]["worker"] == name
     run("worker", "undrain", other, "--reason", "done")
     stack.wait_ready()
