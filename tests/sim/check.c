@@ -168,11 +168,71 @@ static size_t count(const struct cluster *c, const char *task, const char *type,
 	return n;
 }
 
+/* What a stage published, by whatever many attempts. */
+static const struct memdb_row *published(struct cluster *c, const char *task)
+{
+	const struct memdb_row *found = NULL;
+	char key[64];
+
+	snprintf(key, sizeof(key), "%s/e", task);
+	for (size_t i = 0; i < c->db.n; i++) {
+		if (strcmp(c->db.rows[i].key, key) != 0)
+			continue;
+		if (found || strcmp(c->db.rows[i].channel, "made") != 0)
+			cluster_fail(c, "task %s published at %llu as well", task,
+				     (unsigned long long)c->db.rows[i].seq);
+		found = &c->db.rows[i];
+	}
+	return found;
+}
+
+/* The stage e with its condition: either it is skipped, or its event is there and it knows which.
+ */
+static void check_publish(struct cluster *c, const char *task, bool completed)
+{
+	size_t done = count(c, task, "task.stage.completed", "e");
+	size_t skipped = count(c, task, "task.stage.skipped", "e");
+	const struct memdb_row *event = published(c, task);
+
+	if (done + skipped > 1 || (completed && done + skipped != 1))
+		cluster_fail(c, "stage e of task %s completed %zu times and was skipped %zu times",
+			     task, done, skipped);
+	if ((done && !event) || (skipped && event))
+		cluster_fail(c, "task %s has %s", task, event ? "published" : "not published");
+	for (size_t i = 0; i < c->db.n; i++) {
+		const struct memdb_row *row = &c->db.rows[i];
+
+		if (on_task(row, task) && strstr(row->data, "\"bad_input\""))
+			cluster_fail(c, "stage e of task %s ran without its input: %s", task,
+				     row->data);
+		if (done && event && on_task(row, task) &&
+		    !strcmp(row->type, "task.stage.completed") &&
+		    strstr(row->data, "\"stage\":\"e\"") && !strstr(row->data, event->id))
+			cluster_fail(c, "task %s says it published something else than %s: %s",
+				     task, event->id, row->data);
+	}
+}
+
+/* A task that is parked does not go on before its time. */
+static void check_parked(struct cluster *c, const struct memdb_row *row, int64_t *not_before)
+{
+	const char *at = strstr(row->data, "\"not_before\":");
+
+	if (strcmp(row->type, "task.parked") == 0)
+		*not_before = at ? strtoll(strchr(at, ':') + 1, NULL, 10) : INT64_MAX;
+	else if (row->time_us / 1000 < *not_before)
+		cluster_fail(c, "%s at %llu is too early: the task was parked", row->type,
+			     (unsigned long long)row->seq);
+	else
+		*not_before = 0;
+}
+
 /* A stage completes at most once, a task is accepted once and ends once, and nothing follows its
  * end. */
 static void check_task(struct cluster *c, const char *task)
 {
 	static const char *const stages[] = {"a", "b", "c", "d"};
+	int64_t not_before = 0;
 	bool ended = false, completed = count(c, task, "task.completed", NULL) > 0;
 
 	if (count(c, task, "task.accepted", NULL) != 1)
@@ -194,7 +254,9 @@ static void check_task(struct cluster *c, const char *task)
 			cluster_fail(c, "%s at %llu follows the end of task %s", row->type,
 				     (unsigned long long)row->seq, task);
 		ended = ended || terminal(row->type);
+		check_parked(c, row, &not_before);
 	}
+	check_publish(c, task, completed);
 }
 
 /* By the model's own count. */

@@ -42,7 +42,10 @@ static const struct {
      "\"retry\":{\"max_attempts\":20,\"initial_ms\":50,\"max_ms\":500}},"
      "{\"id\":\"c\",\"kind\":\"http\",\"needs\":[\"a\"],\"input\":\".stages.a\","
      "\"retry\":{\"max_attempts\":20,\"initial_ms\":50,\"max_ms\":500}},"
-     "{\"id\":\"d\",\"kind\":\"transform\",\"needs\":[\"b\",\"c\"],\"input\":\".stages\"}]}"},
+     "{\"id\":\"d\",\"kind\":\"transform\",\"needs\":[\"b\",\"c\"],\"input\":\".stages\"},"
+     "{\"id\":\"e\",\"kind\":\"publish\",\"needs\":[\"d\"],\"when\":\".stages.d\",\"input\":\"."
+     "stages.d\","
+     "\"retry\":{\"max_attempts\":20,\"initial_ms\":50,\"max_ms\":500}}]}"},
 };
 
 void cluster_fail(struct cluster *c, const char *fmt, ...)

@@ -68,6 +68,9 @@ struct node {
 	struct fake_exec exec;
 	struct ingest *ingest;
 	struct store_sink *sink;
+	struct timer slow; /* an event-store's slow path */
+	bool asking;
+	uint64_t asked_seq;
 	struct edge *edge;      /* of life */
 	struct edge_life *life; /* an edge's */
 	struct timer restart, heal, leave;
@@ -124,6 +127,7 @@ struct cluster {
 	bool healed; /* no more faults, everybody reads as fast as he can */
 	bool lossy;  /* the broker loses live messages while the connection holds */
 	struct timer chaos, db_up, broker_up;
+	uint64_t released; /* tickets of parked tasks */
 	uint64_t calls, crashes, cuts, outages, drains, hand_offs;
 	uint64_t gaps, resumes, moves, spills, repairs; /* what the subscribers and edges saw */
 	int looking;                                    /* answers to come */
@@ -155,6 +159,10 @@ void control_end(struct node *n);
 void leases_start(struct node *n, const char *name);
 void leases_end(struct node *n);
 void model_open(struct cluster *c);
+
+/* slow.c: an event-store's part that lets parked tasks go on. */
+void slow_start(struct node *n);
+void slow_end(struct node *n);
 
 void client_start(struct client *cl, struct cluster *c, int number);
 void client_stop(struct client *cl);

@@ -31,7 +31,7 @@ static void job_free(struct fake_job *job)
 	free(job);
 }
 
-/* Half of them count as attempts. Nothing says a time that a task would be parked for. */
+/* Half of them count as attempts. Some of the others say a time that a task is parked for. */
 static void fail(struct fake_exec *ex, struct saga_outcome *out)
 {
 	static const enum saga_class classes[] = {OUTCOME_RETRY, OUTCOME_RETRY, OUTCOME_THROTTLED,
@@ -41,7 +41,7 @@ static void fail(struct fake_exec *ex, struct saga_outcome *out)
 	out->reason = "upstream_error";
 	out->message = "the simulated target failed";
 	if (out->class != OUTCOME_RETRY)
-		out->retry_after_ms = (int64_t)rng_below(ex->rng, SAGA_PARK_MS / 2);
+		out->retry_after_ms = (int64_t)rng_below(ex->rng, 3 * SAGA_PARK_MS);
 }
 
 static void on_time(struct timer *timer, void *arg)
@@ -88,7 +88,8 @@ static struct fake_job *job_new(struct fake_exec *ex, exec_text_fn *text, exec_d
 }
 
 /* Whatever the program: an object that says what came in, so that a stage's output depends on its
- * input. */
+ * input. With a condition (common/pipeline.c), which is true for half of what comes in, the input
+ * of `publish`. */
 static void *transform(struct executor *base, const char *program, const char *document, size_t len,
 		       exec_done_fn *done, void *arg)
 {
@@ -96,8 +97,16 @@ static void *transform(struct executor *base, const char *program, const char *d
 	struct fake_job *job = job_new(ex, NULL, done, arg, false, 3000);
 	struct digest_part parts[] = {{program, strlen(program)}, {document, len}};
 
-	strbuf_addf(&job->output, "{\"digest\":\"%016llx\"}",
-		    (unsigned long long)digest64(parts, 2));
+	unsigned long long digest = digest64(parts, 2);
+
+	if (strncmp(program, "if (", 4) != 0)
+		strbuf_addf(&job->output, "{\"digest\":\"%016llx\"}", digest);
+	else if (digest % 2)
+		strbuf_addf(&job->output,
+			    "[{\"channel\":\"made\",\"type\":\"note\",\"data\":\"%016llx\"}]",
+			    digest);
+	else
+		strbuf_adds(&job->output, "[]");
 	return job;
 }
 

@@ -18,6 +18,7 @@
 #define SETTLE_MAX 1200 /* steps after the last fault: ten minutes */
 
 struct totals {
+	uint64_t released; /* parked tasks that went on */
 	uint64_t events, calls, crashes, cuts, outages, drains, hand_offs;
 	uint64_t leased, limited,
 	    at_limit; /* runs in which the model was called as much as may be */
@@ -45,6 +46,7 @@ static bool run(uint64_t seed, bool verbose, struct totals *t)
 		check_promises(&c);
 	t->events += c.last_seq;
 	t->calls += c.calls;
+	t->released += c.released;
 	t->crashes += c.crashes;
 	t->cuts += c.cuts;
 	t->outages += c.outages;
@@ -98,8 +100,8 @@ int main(int argc, char **argv)
 		failed += !run(from + ran, one, &t);
 	printf("simulated: %" PRIu64 " events, %" PRIu64 " model calls, %" PRIu64
 	       " crashes, %" PRIu64 " partitions, %" PRIu64 " outages, %" PRIu64
-	       " drains,\n  %" PRIu64 " workers stopped\n",
-	       t.events, t.calls, t.crashes, t.cuts, t.outages, t.drains, t.hand_offs);
+	       " drains,\n  %" PRIu64 " workers stopped, %" PRIu64 " parked tasks released\n",
+	       t.events, t.calls, t.crashes, t.cuts, t.outages, t.drains, t.hand_offs, t.released);
 	printf("leases: %" PRIu64 " calls, %" PRIu64 " of them too many, %" PRIu64
 	       " runs with as many at once as may be\n",
 	       t.leased, t.limited, t.at_limit);

@@ -17,6 +17,43 @@ struct memdb_sink {
 	struct timer seek, commit;
 };
 
+/* The task of this row rests, or rests no more. */
+static void note_parked(struct memdb *db, size_t at)
+{
+	const struct memdb_row *row = &db->rows[at];
+	const char *not_before;
+
+	for (size_t i = db->n_parked; i-- > 0;)
+		if (!strcmp(db->rows[db->parked[i].row].channel, row->channel))
+			db->parked[i] = db->parked[--db->n_parked];
+	if (strcmp(row->type, "task.parked") != 0)
+		return;
+	not_before = strstr(row->data, "\"not_before\":");
+	if (db->n_parked == db->cap_parked) {
+		db->cap_parked = db->cap_parked ? 2 * db->cap_parked : 16;
+		db->parked = xrealloc(db->parked, db->cap_parked * sizeof(*db->parked));
+	}
+	db->parked[db->n_parked++] = (struct memdb_parked){
+	    .row = at,
+	    .not_before = not_before ? strtoll(strchr(not_before, ':') + 1, NULL, 10) : 0,
+	};
+}
+
+const struct memdb_row *memdb_due(const struct memdb *db, int64_t now_ms)
+{
+	for (size_t i = 0; db->up && i < db->n_parked; i++)
+		if (!db->parked[i].released && db->parked[i].not_before <= now_ms)
+			return &db->rows[db->parked[i].row];
+	return NULL;
+}
+
+void memdb_released(struct memdb *db, uint64_t seq)
+{
+	for (size_t i = 0; i < db->n_parked; i++)
+		if (db->rows[db->parked[i].row].seq == seq)
+			db->parked[i].released = true;
+}
+
 static void append(struct memdb *db, const struct store_item *item)
 {
 	struct memdb_row *row;
@@ -44,7 +81,9 @@ static void append(struct memdb *db, const struct store_item *item)
 	    .key = xstrdup(item->event->key),
 	    .data = xstrndup((char *)item->event->data.data, item->event->data.len),
 	    .digest = item->event->digest,
+	    .time_us = item->event->time_us,
 	};
+	note_parked(db, db->n - 1);
 }
 
 /* One transaction: the rows behind the position, and the position. */
@@ -146,6 +185,7 @@ void memdb_done(struct memdb *db)
 		free(row->data);
 	}
 	free(db->rows);
+	free(db->parked);
 }
 
 void memdb_set_up(struct memdb *db, bool up)
@@ -188,4 +228,11 @@ void memdb_disconnect(struct store_sink *base)
 	timer_cancel(db->loop, &s->seek);
 	timer_cancel(db->loop, &s->commit);
 	free(s);
+}
+
+bool memdb_leads(const struct store_sink *base)
+{
+	const struct memdb_sink *s = (const struct memdb_sink *)base;
+
+	return s && s->db->leader == s;
 }

@@ -16,6 +16,13 @@ struct memdb_row {
 	uint64_t seq;
 	char *id, *tenant, *channel, *type, *key, *data;
 	uint64_t digest;
+	int64_t time_us;
+};
+
+struct memdb_parked {
+	size_t row; /* its task.parked */
+	int64_t not_before;
+	bool released;
 };
 
 struct memdb {
@@ -26,6 +33,8 @@ struct memdb {
 	char position_id[64];
 	struct memdb_row *rows; /* in the order of seq */
 	size_t n, cap;
+	struct memdb_parked *parked; /* tasks that rest */
+	size_t n_parked, cap_parked;
 	struct memdb_sink *leader;
 	size_t poison;
 };
@@ -35,8 +44,14 @@ void memdb_done(struct memdb *db); /* after all its sinks */
 /* Down: the leader loses its lead, batches under way fail (whether or not they were stored). */
 void memdb_set_up(struct memdb *db, bool up);
 
+/* The task.parked of a task that rests, has no ticket yet and whose time has come; NULL: none. */
+const struct memdb_row *memdb_due(const struct memdb *db, int64_t now_ms);
+/* Notes that the one at seq has its ticket. */
+void memdb_released(struct memdb *db, uint64_t seq);
+
 /* One event-store's connection. Closing it is its crash: a batch under way is stored or not. */
 struct store_sink *memdb_connect(struct memdb *db);
 void memdb_disconnect(struct store_sink *sink);
+bool memdb_leads(const struct store_sink *sink);
 
 #endif

@@ -68,6 +68,7 @@ static void start_store(struct node *n)
 	    ingest_start(n->bus, n->cluster->loop, n->sink, n->metrics, &conf, NULL, NULL, &err);
 	if (!n->ingest)
 		cluster_fail(n->cluster, "event-store: %s", err.msg);
+	slow_start(n);
 }
 
 /* --- edges ------------------------------------------------------------------------------------ */
@@ -275,6 +276,7 @@ void node_crash(struct node *n)
 		return;
 	}
 	timer_cancel(n->cluster->loop, &n->leave);
+	slow_end(n);
 	memdb_disconnect(n->sink);
 	router_close(n->router);
 	worker_free(n->worker);
