@@ -460,7 +460,7 @@ static natsStatus ev_write(void *data, bool add)
 		return NATS_OK;
 	/* The hook at the end of the turn does it; the timer is for calls from outside of a turn,
 	 * the wake-up for those from a thread of cnats (nbus_drain()). */
-	if (!pthread_equal(pthread_self(), conn->loop_thread))
+	if (!loop_here(conn->loop))
 		wake(conn->core);
 	else if (conn->bus && !timer_armed(&conn->bus->write_timer))
 		timer_set(conn->bus->loop, &conn->bus->write_timer, 0);
@@ -774,7 +774,7 @@ static void take_fresh(struct nbus *bus, struct nconn *conn)
 {
 	dial_join(bus);
 	conn->bus = bus;
-	conn->loop_thread = pthread_self();
+	conn->loop = bus->loop;
 	conn->core = bus->core;
 	bus->conn = conn;
 	conn->io.fd = conn->fd;

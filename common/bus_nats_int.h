@@ -54,9 +54,9 @@ struct nconn {
 	int fd; /* a dup: cnats closes its own whenever it likes, and this one stays ours to
 		   unregister */
 	struct loop_io io;
-	struct nbus *bus;      /* NULL until the loop has taken it */
-	struct core *core;     /* likewise; set once */
-	pthread_t loop_thread; /* whose loop that is; valid with core */
+	struct nbus *bus;  /* NULL until the loop has taken it */
+	struct core *core; /* likewise; set once */
+	struct loop *loop; /* the bus's; valid with core */
 	/* cnats drains a subscription in a thread of its own, which may write and close as well. */
 	_Atomic bool dead, want_write;
 	bool blocked;

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -60,6 +61,11 @@ struct loop {
 	_Atomic bool sleeping;
 	_Atomic bool stopped;
 	int wake_fd;
+	sem_t idle;               /* up while it waits: whoever takes it down has the loop */
+	_Atomic pthread_t runner; /* who has it */
+	pthread_t thread;         /* whose it is */
+	int64_t wakes_us;         /* while it waits: until then at most */
+	bool borrowed;
 };
 
 /* --- clock ------------------------------------------------------------------------------ */
@@ -289,6 +295,7 @@ int loop_io_mod(struct loop *loop, struct loop_io *io, uint32_t events, struct e
 
 void loop_io_del(struct loop *loop, struct loop_io *io)
 {
+	assert(!loop->borrowed); /* its events may have been fetched already */
 	/* Fails only if the descriptor is closed already, and then it is gone from the set as well.
 	 */
 	(void)control(loop, EPOLL_CTL_DEL, io, NULL);
@@ -419,6 +426,7 @@ static struct loop *loop_alloc(void)
 		abort();
 	loop = memset(p, 0, sizeof(*loop));
 	loop->epoll_fd = loop->wake_fd = loop->signal_io.fd = -1;
+	sem_init(&loop->idle, 0, 0);
 	sigemptyset(&loop->signals);
 	return loop;
 }
@@ -460,6 +468,7 @@ void loop_free(struct loop *loop)
 		close(loop->wake_fd);
 	if (loop->epoll_fd >= 0)
 		close(loop->epoll_fd);
+	sem_destroy(&loop->idle);
 	free(loop->heap);
 	free(loop);
 }
@@ -485,8 +494,62 @@ static int64_t until_first_timer(const struct loop *loop)
 	return 0;
 }
 
+/* --- borrowing ---------------------------------------------------------------------------- */
+
+bool loop_borrow(struct loop *loop)
+{
+	if (loop->sim || sem_trywait(&loop->idle))
+		return false;
+	if (atomic_load(&loop->posts)) {
+		sem_post(&loop->idle);
+		return false;
+	}
+	loop->borrowed = true;
+	atomic_store_explicit(&loop->runner, pthread_self(), memory_order_relaxed);
+	read_clocks(loop);
+	return true;
+}
+
+void loop_return(struct loop *loop)
+{
+	bool late;
+
+	run_hooks(loop);
+	late = loop->n_timers && loop->heap[0].at_us < loop->wakes_us;
+	if (late)
+		loop->wakes_us = loop->heap[0].at_us; /* it is woken once */
+	atomic_store_explicit(&loop->runner, loop->thread, memory_order_relaxed);
+	loop->borrowed = false;
+	sem_post(&loop->idle);
+	if (late)
+		wake(loop);
+}
+
+bool loop_here(const struct loop *loop)
+{
+	return pthread_equal(atomic_load_explicit(&loop->runner, memory_order_relaxed),
+			     pthread_self());
+}
+
+/* Waits, and may be borrowed meanwhile. */
+static int lend(struct loop *loop, int64_t wait_us)
+{
+	int n;
+
+	loop->wakes_us = wait_us == FOREVER ? FOREVER : clock_us(CLOCK_MONOTONIC) + wait_us;
+	sem_post(&loop->idle);
+	n = wait_events(loop, wait_us);
+	while (sem_wait(&loop->idle) && errno == EINTR)
+		;
+	return n;
+}
+
+/* --- turns ---------------------------------------------------------------------------------- */
+
 static void turn(struct loop *loop, int64_t wait_us)
 {
+	loop->thread = pthread_self();
+	atomic_store_explicit(&loop->runner, loop->thread, memory_order_relaxed);
 	if (wait_us > 0) {
 		int64_t first_us = until_first_timer(loop);
 
@@ -499,7 +562,7 @@ static void turn(struct loop *loop, int64_t wait_us)
 			wait_us = 0;
 	}
 	loop->at_event = 0;
-	loop->n_events = wait_events(loop, wait_us);
+	loop->n_events = wait_us > 0 ? lend(loop, wait_us) : wait_events(loop, 0);
 	atomic_store_explicit(&loop->sleeping, false, memory_order_relaxed);
 	read_clocks(loop);
 	run_posts(loop);

@@ -1,9 +1,9 @@
 /* The event loop: file descriptors (epoll), timers, posts from other threads, signals.
  *
- * One thread runs a loop; only that thread calls the functions below, except loop_post() and
- * loop_stop(), which any thread may call. The loop keeps none of the structures passed to it:
- * they are the caller's, linked in while armed, and must outlive that (cancel before freeing).
- * Callbacks may arm, cancel and free anything, their own structure included.
+ * One thread runs a loop; only that thread calls the functions below, except loop_post(),
+ * loop_borrow() and loop_stop(), which any thread may call. The loop keeps none of the structures
+ * passed to it: they are the caller's, linked in while armed, and must outlive that (cancel before
+ * freeing). Callbacks may arm, cancel and free anything, their own structure included.
  *
  * A simulated loop (loop_new_sim) has a clock that only moves to the next timer: everything that
  * needs just a loop and a bus runs in a test with simulated time. Its descriptors must be such that
@@ -80,6 +80,16 @@ struct loop_post {
 };
 
 void loop_post(struct loop *loop, struct loop_post *post);
+
+/* Another thread does a turn's work itself instead of waking the loop's for it: while the loop
+ * waits and nothing was posted to it, it is kept from going on, and the borrower may do all that
+ * only its thread may, except remove a descriptor. False: it is at work, or has mail; then post. So
+ * whatever one thread posts and does by borrowing happens in that order. Not for long, and not
+ * twice at a time. */
+bool loop_borrow(struct loop *loop);
+void loop_return(struct loop *loop); /* the turn ends: its hooks run here */
+/* Is the caller the loop's thread, or its borrower? False before its first turn. */
+bool loop_here(const struct loop *loop);
 
 /* Called at the end of each turn, after all callbacks: the place to write what the turn gathered.
  */

@@ -37,6 +37,7 @@ struct conn {
 	uint8_t drain;     /* enum drain_state; drain_us is when it goes on, 0: not by time */
 	uint8_t next_slot; /* of the links that wait for room, the first one to be asked */
 	bool dirty, closed;
+	bool direct; /* its last command took the direct road */
 	bool close_sent, close_received;
 	bool blocked; /* waits for EPOLLOUT */
 	bool choked;  /* not read: too much of what it sent waits for answers, or its answers for it

@@ -180,6 +180,7 @@ static void on_answer(struct request *base)
 	struct conn *c = base->arg;
 
 	edge_command_end(c->reactor->edge);
+	c->direct = cmd->request.direct;
 	if (!c->closed)
 		answered(c, cmd);
 	conn_flight(c, -(int64_t)cmd->request.len);
@@ -242,5 +243,6 @@ void conn_ask_command(struct conn *c, const struct session_step *step, const str
 			 &cmd->request.len);
 	c->refs++;
 	conn_flight(c, (int64_t)cmd->request.len);
-	hub_command(r->edge->hub, &cmd->request);
+	if (!c->direct || !hub_command_at_once(r->edge->hub, &cmd->request))
+		hub_command(r->edge->hub, &cmd->request);
 }

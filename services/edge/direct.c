@@ -120,7 +120,7 @@ static void ask(struct tenant_lease *t, const struct lease_question *q, unsigned
 	bus_request(hub->bus, subject.text, packed, len, ANSWER_MS, on_leased, t);
 }
 
-static bool spend(struct hub *hub, const char *tenant, unsigned part, int64_t bytes)
+static bool spend(struct hub *hub, const char *tenant, unsigned part, int64_t bytes, bool asks)
 {
 	struct tenant_lease *t = get(hub, tenant);
 	int64_t now = loop_now_us(hub->loop);
@@ -130,7 +130,8 @@ static bool spend(struct hub *hub, const char *tenant, unsigned part, int64_t by
 	if (!t)
 		return false;
 	spent = lease_spend(&t->lease, bytes, now);
-	if (lease_ask(&t->lease, spent, bytes, now, &q))
+	/* Who may not ask comes again as the hub, and would count as two. */
+	if ((asks || spent) && lease_ask(&t->lease, spent, bytes, now, &q))
 		ask(t, &q, part);
 	return spent;
 }
@@ -198,6 +199,7 @@ static void answer(struct command_request *r, const struct going *g, const struc
 	reply.body_case = PENSTOCK__REPLY__BODY_ACCEPTED;
 	reply.accepted = &accepted;
 	r->result = BUS_OK;
+	r->direct = true;
 	r->reply_len = penstock__reply__get_packed_size(&reply);
 	r->reply = xmalloc(r->reply_len + 1);
 	penstock__reply__pack(&reply, r->reply);
@@ -207,14 +209,14 @@ static void answer(struct command_request *r, const struct going *g, const struc
 	request_answer(&r->base);
 }
 
-bool direct_publish(struct hub *hub, struct command_request *r)
+bool direct_publish(struct hub *hub, struct command_request *r, bool ask)
 {
 	struct going g;
 	struct event_view e;
 	struct id id;
 
 	if (r->kind != COMMAND_PUBLISH || !r->routed || *r->routed || !bus_connected(hub->bus) ||
-	    !may_go(hub, r, &g) || !spend(hub, g.tenant, r->part, (int64_t)g.cmd.data.len))
+	    !may_go(hub, r, &g) || !spend(hub, g.tenant, r->part, (int64_t)g.cmd.data.len, ask))
 		return false;
 	id = *g.key ? id_derive(g.tenant, "event", g.key)
 		    : id_new(&hub->rng, loop_wall_us(hub->loop));

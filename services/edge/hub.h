@@ -3,7 +3,8 @@
  * once to each reactor that wants it.
  *
  * Threads: hub_…() that take a request or a topic may be called by any thread and post; the rest is
- * the hub's own. */
+ * the hub's own, or a reactor's that has borrowed its loop while it sleeps (docs/decisions/0039).
+ */
 #ifndef PENSTOCK_EDGE_HUB_H
 #define PENSTOCK_EDGE_HUB_H
 
@@ -35,6 +36,9 @@ void hub_free(struct hub *hub); /* all reactors have stopped; NULL is fine */
 /* --- any thread */
 void hub_auth(struct hub *hub, struct auth_request *r);
 void hub_command(struct hub *hub, struct command_request *r);
+/* By the direct road, on the caller's thread and without waking the hub's. False: it cannot be;
+ * then hub_command(). */
+bool hub_command_at_once(struct hub *hub, struct command_request *r);
 void hub_locate(struct hub *hub, struct locate_request *r);
 void hub_fetch(struct hub *hub, struct fetch_request *r);
 void hub_task(struct hub *hub, struct task_request *r);

@@ -73,7 +73,7 @@ void hub_command_here(struct hub *hub, struct command_request *r)
 		request_answer(&r->base);
 		return;
 	}
-	if (direct_publish(hub, r))
+	if (direct_publish(hub, r, true))
 		return;
 	if (r->routed)
 		++*r->routed;
@@ -258,6 +258,19 @@ static void send_to_hub(struct hub *hub, struct request *r, void (*fn)(struct lo
 	r->hub = hub;
 	r->post.fn = fn;
 	loop_post(hub->loop, &r->post);
+}
+
+bool hub_command_at_once(struct hub *hub, struct command_request *r)
+{
+	bool done;
+
+	if (!loop_borrow(hub->loop))
+		return false;
+	r->base.hub = hub;
+	r->start_us = loop_now_us(hub->loop);
+	done = hub->bus && direct_publish(hub, r, false);
+	loop_return(hub->loop);
+	return done;
 }
 
 void hub_command(struct hub *hub, struct command_request *r)

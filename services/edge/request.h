@@ -52,7 +52,8 @@ struct command_request {
 	 * none may overtake them (direct.h). The sender's, but the hub's to read and write; NULL:
 	 * it has to go through the router. */
 	uint32_t *routed;
-	void *data; /* owned: the packed Command */
+	bool direct; /* the answer: it took the direct road */
+	void *data;  /* owned: the packed Command */
 	size_t len;
 	int64_t start_us;
 	enum bus_result result;

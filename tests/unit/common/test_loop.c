@@ -201,6 +201,143 @@ START_TEST(posts_left_over_are_dropped)
 }
 END_TEST
 
+/* --- borrowing ---------------------------------------------------------------------------- */
+
+struct borrower {
+	struct counter *counter;
+	int thread, borrowed;
+};
+
+/* As the loop's thread does it. */
+static void count(struct counter *c, int thread, int number)
+{
+	ck_assert_int_eq(c->next[thread], number);
+	c->next[thread]++;
+	if (++c->total == c->wanted)
+		loop_stop(c->loop);
+}
+
+static void on_numbered(struct loop_post *post)
+{
+	struct message *m = (struct message *)post;
+
+	ck_assert(loop_here(m->counter->loop));
+	count(m->counter, m->thread, m->number);
+	free(m);
+}
+
+static void *borrow_or_post(void *arg)
+{
+	struct borrower *b = arg;
+	struct loop *loop = b->counter->loop;
+
+	for (int i = 0; i < POSTS; i++) {
+		struct message *m;
+
+		while (i == 0 && !loop_borrow(loop))
+			usleep(100);
+		if (i == 0 || (i % 3 && loop_borrow(loop))) {
+			ck_assert(loop_here(loop));
+			count(b->counter, b->thread, i);
+			loop_return(loop);
+			b->borrowed++;
+			continue;
+		}
+		ck_assert(!loop_here(loop));
+		m = xmalloc(sizeof(*m));
+		*m = (struct message){{.fn = on_numbered}, b->counter, b->thread, i};
+		loop_post(loop, &m->post);
+	}
+	return NULL;
+}
+
+START_TEST(what_one_posts_and_does_himself_keeps_its_order)
+{
+	struct counter counter = {.loop = new_loop(), .wanted = THREADS * POSTS};
+	struct borrower borrower[THREADS];
+	pthread_t thread[THREADS];
+
+	for (int i = 0; i < THREADS; i++) {
+		borrower[i] = (struct borrower){&counter, i, 0};
+		pthread_create(&thread[i], NULL, borrow_or_post, &borrower[i]);
+	}
+	run(counter.loop);
+	for (int i = 0; i < THREADS; i++) {
+		pthread_join(thread[i], NULL);
+		ck_assert_int_eq(counter.next[i], POSTS);
+		ck_assert_int_gt(borrower[i].borrowed, 0);
+	}
+	loop_free(counter.loop);
+}
+END_TEST
+
+struct earlier {
+	struct loop *loop;
+	struct timer timer;
+	struct loop_hook hook;
+	pthread_t borrower;
+	bool hooked;
+};
+
+static void on_earlier(struct timer *timer, void *arg)
+{
+	struct earlier *e = arg;
+
+	(void)timer;
+	ck_assert(!pthread_equal(pthread_self(), e->borrower));
+	loop_stop(e->loop);
+}
+
+static void on_borrowers_turn(struct loop_hook *hook, void *arg)
+{
+	struct earlier *e = arg;
+
+	(void)hook;
+	e->hooked |= pthread_equal(pthread_self(), e->borrower);
+}
+
+static void *arm_earlier(void *arg)
+{
+	struct earlier *e = arg;
+
+	while (!loop_borrow(e->loop))
+		usleep(100);
+	e->borrower = pthread_self();
+	timer_set(e->loop, &e->timer, 1000);
+	loop_return(e->loop);
+	return NULL;
+}
+
+START_TEST(a_borrower_wakes_it_for_what_it_armed)
+{
+	struct earlier e = {.loop = new_loop()};
+	pthread_t thread;
+
+	timer_init(&e.timer, on_earlier, &e);
+	e.hook = (struct loop_hook){.fn = on_borrowers_turn, .arg = &e};
+	loop_hook_add(e.loop, &e.hook);
+	pthread_create(&thread, NULL, arm_earlier, &e);
+	run(e.loop); /* it would sleep until the deadline */
+	pthread_join(thread, NULL);
+	ck_assert(e.hooked);
+	loop_free(e.loop);
+}
+END_TEST
+
+START_TEST(who_does_not_wait_is_not_to_be_borrowed)
+{
+	struct loop *loop = new_loop(), *sim = loop_new_sim(0);
+
+	ck_assert(!loop_borrow(loop));
+	loop_turn(loop, 0);
+	ck_assert(loop_here(loop));
+	ck_assert(!loop_borrow(loop));
+	ck_assert(!loop_borrow(sim));
+	loop_free(loop);
+	loop_free(sim);
+}
+END_TEST
+
 /* --- timers ----------------------------------------------------------------------------- */
 
 static int order[8], n_order;
@@ -466,7 +603,9 @@ END_TEST
 
 RUN_TESTS("loop", posts_of_each_thread_arrive_in_order, each_post_wakes_a_sleeping_loop,
 	  a_post_that_posts_waits_for_the_next_turn, a_stop_before_the_run_counts,
-	  posts_left_over_are_dropped, timers_fire_in_order_and_not_early,
-	  a_timer_that_arms_itself_lets_the_turn_end, a_turn_without_wait_returns,
-	  a_removed_descriptor_hears_nothing_more, events_can_be_changed,
-	  hooks_run_after_everything_else, signals_arrive_on_the_loop, clocks_are_the_systems)
+	  posts_left_over_are_dropped, what_one_posts_and_does_himself_keeps_its_order,
+	  a_borrower_wakes_it_for_what_it_armed, who_does_not_wait_is_not_to_be_borrowed,
+	  timers_fire_in_order_and_not_early, a_timer_that_arms_itself_lets_the_turn_end,
+	  a_turn_without_wait_returns, a_removed_descriptor_hears_nothing_more,
+	  events_can_be_changed, hooks_run_after_everything_else, signals_arrive_on_the_loop,
+	  clocks_are_the_systems)

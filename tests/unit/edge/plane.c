@@ -13,6 +13,7 @@
 #include "common/topology.h"
 #include "proto/command.pb-c.h"
 #include "proto/event.pb-c.h"
+#include "proto/lease.pb-c.h"
 
 struct asked { /* a publish on its way into the stream */
 	struct plane *plane;
@@ -132,11 +133,28 @@ static void on_command(void *arg, const struct bus_msg *msg)
 		penstock__command__free_unpacked(c, NULL);
 }
 
+/* As much as is wanted. */
+static void on_lease(void *arg, const struct bus_msg *msg)
+{
+	struct plane *p = arg;
+	Penstock__LeaseRequest *r = penstock__lease_request__unpack(NULL, msg->len, msg->data);
+	Penstock__LeaseReply g = PENSTOCK__LEASE_REPLY__INIT;
+	uint8_t packed[64];
+
+	g.id = r->last + 1;
+	g.events = r->events_wanted;
+	g.bytes = r->bytes_wanted;
+	g.ttl_ms = 1000;
+	g.data_max = 1000;
+	tell(p, msg->reply, packed, penstock__lease_reply__pack(&g, packed));
+	penstock__lease_request__free_unpacked(r, NULL);
+}
+
 static void on_put(void *arg, const struct bus_ack *ack)
 {
 	struct plane *p = arg;
 
-	if (ack->result == BUS_OK && ++p->put == 2)
+	if (ack->result == BUS_OK && ++p->put == 3)
 		atomic_store(&p->ready, true);
 }
 
@@ -144,6 +162,8 @@ static void on_topology(void *arg, uint64_t epoch)
 {
 	struct plane *p = arg;
 	const char *tenant = "{\"id\":\"acme\"}";
+	const char *type = "{\"tenant\":\"acme\",\"type\":\"pulse\",\"class\":\"ephemeral\","
+			   "\"versions\":{\"1\":{}}}";
 	char hash[65], key[300];
 
 	(void)epoch;
@@ -154,6 +174,7 @@ static void on_topology(void *arg, uint64_t epoch)
 		 hash);
 	bus_put(p->bus, BUCKET_CONFIG, "tenant.acme", tenant, strlen(tenant), on_put, p);
 	bus_put(p->bus, BUCKET_CONFIG, "key.k1", key, strlen(key), on_put, p);
+	bus_put(p->bus, BUCKET_CONFIG, "type.acme.pulse", type, strlen(type), on_put, p);
 }
 
 static void *plane_thread(void *arg)
@@ -161,14 +182,16 @@ static void *plane_thread(void *arg)
 	struct plane *p = arg;
 	const struct topology_conf conf = {.replicas = 1};
 	const struct bus_nats_conf nats = {.url = p->url, .name = "plane"};
-	struct bus_sub *sub;
+	struct bus_sub *sub, *leases;
 	struct error err;
 
 	p->bus = bus_nats_open(p->loop, &nats, &err);
 	sub = bus_subscribe(p->bus, "pen.cmd.>", NULL, on_command, p, &err);
+	leases = bus_subscribe(p->bus, "pen.lease.events.>", NULL, on_lease, p, &err);
 	p->topology = topology_start(p->bus, p->loop, &conf, on_topology, p);
 	loop_run(p->loop);
 	topology_stop(p->topology);
+	bus_unsubscribe(leases);
 	bus_unsubscribe(sub);
 	bus_free(p->bus);
 	return NULL;

@@ -1,7 +1,8 @@
 /* What an edge needs around it, with a real nats-server: the streams, a tenant with a key, and a
- * router that stores whatever it is told and says so.
+ * router that stores whatever it is told and says so, and leases what it is asked for.
  *
- * Channels that begin with "eph" are ephemeral. Threads: one of its own; start and stop by the
+ * Channels that begin with "eph" are ephemeral, and so are events of the type "pulse", which may go
+ * the direct road. Threads: one of its own; start and stop by the
  * test's. */
 #ifndef PENSTOCK_TEST_PLANE_H
 #define PENSTOCK_TEST_PLANE_H

@@ -58,7 +58,7 @@ static struct bus *open_nats(struct loop *loop, const struct edge_conf *c, struc
 			     struct error *err)
 {
 	const struct bus_nats_conf b = {
-	    .url = c->common.nats_url, .name = "edge", .metrics = metrics};
+	    .url = c->common.nats_url, .name = "edge", .no_echo = true, .metrics = metrics};
 
 	return bus_nats_open(loop, &b, err);
 }
@@ -503,6 +503,104 @@ START_TEST(clients_come_and_go)
 }
 END_TEST
 
+/* --- the direct road: everybody hears the same order ---------------------------------------- */
+
+#define TALKERS 4
+#define PULSES  200
+
+struct hearer {
+	pthread_t thread;
+	_Atomic bool subscribed;
+	int n, order[TALKERS * PULSES], next[TALKERS];
+};
+
+static void *hear_pulses(void *arg)
+{
+	struct hearer *h = arg;
+	struct wsclient c;
+	unsigned code = 0;
+	json_t *m;
+
+	if (!come_in(&c, true, 0)) {
+		complain("a hearer cannot come in");
+		return NULL;
+	}
+	say(&c, "{\"op\":\"subscribe\",\"id\":1,\"channel\":\"eph.order\"}");
+	json_decref(hear_op(&c, "subscribed", NULL));
+	atomic_store(&h->subscribed, true);
+	while (h->n < TALKERS * PULSES && (m = hear(&c, WAIT_MS, &code))) {
+		if (!strcmp(text_of(m, "op"), "event")) {
+			int number = (int)number_of(m, "data"), talker = number / PULSES;
+
+			if (talker >= TALKERS || number % PULSES != h->next[talker]++)
+				complain("pulse %d out of its order", number);
+			h->order[h->n++] = number;
+		}
+		json_decref(m);
+	}
+	wsclient_done(&c);
+	return NULL;
+}
+
+/* One at a time: the next may go the road at once when the last one did. */
+static void *pulse(void *arg)
+{
+	struct wsclient c;
+
+	if (!come_in(&c, true, 0)) {
+		complain("a talker cannot come in");
+		return NULL;
+	}
+	for (int i = 0; i < PULSES; i++) {
+		json_t *m;
+
+		say(&c,
+		    "{\"op\":\"publish\",\"id\":1,\"channel\":\"eph.order\",\"type\":\"pulse\","
+		    "\"data\":%d}",
+		    (int)(uintptr_t)arg * PULSES + i);
+		m = hear_op(&c, "accepted", NULL);
+		if (!m)
+			complain("a pulse is not answered");
+		json_decref(m);
+	}
+	wsclient_done(&c);
+	return NULL;
+}
+
+static struct hearer hearers[LISTENERS];
+
+static bool all_hear(void)
+{
+	for (int i = 0; i < LISTENERS; i++)
+		if (!atomic_load(&hearers[i].subscribed))
+			return false;
+	return true;
+}
+
+START_TEST(the_direct_road_has_one_order)
+{
+	pthread_t talkers[TALKERS];
+
+	start(NULL);
+	for (int i = 0; i < LISTENERS; i++)
+		pthread_create(&hearers[i].thread, NULL, hear_pulses, &hearers[i]);
+	ck_assert(until(all_hear));
+	for (uintptr_t i = 0; i < TALKERS; i++)
+		pthread_create(&talkers[i], NULL, pulse, (void *)i);
+	for (int i = 0; i < TALKERS; i++)
+		pthread_join(talkers[i], NULL);
+	for (int i = 0; i < LISTENERS; i++)
+		pthread_join(hearers[i].thread, NULL);
+	no_complaint();
+	for (int i = 0; i < LISTENERS; i++) {
+		ck_assert_int_eq(hearers[i].n, TALKERS * PULSES);
+		ck_assert_mem_eq(hearers[i].order, hearers[0].order, sizeof(hearers[0].order));
+	}
+	ck_assert_int_gt(metric_get(atomic_load(&edge)->stats.direct), TALKERS * PULSES / 2);
+	stop();
+}
+END_TEST
+
 /* --- stop in the middle of it ---------------------------------------------------------------- */
 
 static _Atomic int talking;
@@ -725,5 +823,5 @@ START_TEST(a_socket_that_takes_nothing_is_cut_off)
 }
 END_TEST
 
-RUN_TESTS("edge: threads", clients_come_and_go, stops_amid_the_traffic, a_slow_socket_is_spilled,
-	  a_socket_that_takes_nothing_is_cut_off)
+RUN_TESTS("edge: threads", clients_come_and_go, the_direct_road_has_one_order,
+	  stops_amid_the_traffic, a_slow_socket_is_spilled, a_socket_that_takes_nothing_is_cut_off)
