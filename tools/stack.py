@@ -102,6 +102,13 @@ def start_time(pid):
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+def children(pid):
+    """{pid: start time} of those that there are."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return {p: start_time(p) for p in map(int, open(f"/proc/{pid}/task/{pid}/children").read().split())}
+    return {}
+
+
 def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
@@ -457,6 +464,8 @@ class Stack:
         """Sends the signal and waits for the end; its exit status where we are the parent, else None."""
         pid = self.pid(name)
         child = self.children.pop(name, None)
+        # PostgreSQL does not start again before the last backend has noticed that its postmaster is gone.
+        backends = children(pid) if pid and name == "postgres" else {}
         if pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, sig)
@@ -469,6 +478,8 @@ class Stack:
         else:
             wait_for(f"the end of {name}", lambda: self.pid(name) is None, timeout)
             code = None
+        wait_for("the end of PostgreSQL's backends",
+                 lambda: not any(t and start_time(p) == t for p, t in backends.items()), timeout)
         self.state["procs"].pop(name, None)
         self.save()
         return code

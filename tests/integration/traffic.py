@@ -31,6 +31,7 @@ class Traffic:
         self.subscribed = threading.Event()
         self.subscribe, self.epoch, self.task_pause = subscribe, "", task_pause
         self._ending = False
+        self._over = False  # nobody will get an acknowledgement any more: all that was acknowledged is known
 
     def __enter__(self):
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="traffic")
@@ -55,6 +56,7 @@ class Traffic:
         jobs = [asyncio.create_task(guard(j)) for j in jobs]
         follower = asyncio.create_task(guard(self._subscriber())) if self.subscribe else None
         await asyncio.gather(*jobs)
+        self._over = True
         if follower:
             await follower
 
@@ -115,7 +117,7 @@ class Traffic:
             except LOST:
                 edge += 1
             resume = c.resume or resume
-            if self._ending:
+            if self._over:
                 deadline = deadline or time.monotonic() + 30
                 if not self._behind() or time.monotonic() > deadline:
                     return
@@ -129,8 +131,8 @@ class Traffic:
             self.epoch = place["epoch"]  # of the log, the same for all channels
         self.subscribed.set()
         done, end = 0, None
-        while not (self._ending and not self._behind()):
-            end = end or (time.monotonic() + 30 if self._ending else None)
+        while not (self._over and not self._behind()):
+            end = end or (time.monotonic() + 30 if self._over else None)
             if end and time.monotonic() > end:
                 return
             for f in c.frames[done:]:
