@@ -2,10 +2,11 @@
  *
  * The connection is driven by the loop itself (cnats' event-loop interface): one read per turn, and
  * all that a turn gathered goes out in one write at its end. cnats' delivery thread only hands
- * messages to the loop. Requests of every kind (core, publish acknowledgements, JetStream API)
- * share one inbox subscription and a table of what is pending, with the deadlines on a timing
- * wheel. Connecting is done by a thread of its own, again and again for ever; a lost connection
- * ends all pending requests with BUS_UNAVAILABLE at once.
+ * messages to the loop, and not all of them: answers to stores and reads, and what the first
+ * consumers get, the loop takes itself (docs/decisions/0038). Requests of every kind share a table
+ * of what is pending, with the deadlines on a timing wheel. Connecting is done by a thread of its
+ * own, again and again for ever; a lost connection ends all pending requests with BUS_UNAVAILABLE
+ * at once.
  *
  * Bounds: 65,536 requests pending (beyond: BUS_UNAVAILABLE), 64 MiB that the server does not take
  * (beyond: publishes are dropped, requests BUS_UNAVAILABLE), per subscription 262,144 messages or
