@@ -1,4 +1,4 @@
--- Triggers of tenants: each durable event of a type starts a task of a pipeline (docs/decisions/0035).
+-- Triggers of tenants: each durable event of a type starts a task of a pipeline (docs/decisions/0040).
 
 -- How many triggers led to an event, one after the other: a loop of them ends.
 ALTER TABLE events ADD COLUMN depth integer NOT NULL DEFAULT 0;

@@ -1,5 +1,5 @@
 /* /v1/tenants/{t}/triggers: each durable event of a type starts a task. The event-store that
- * releases tasks fires them (sql/0033_triggers.sql, docs/decisions/0035). */
+ * releases tasks fires them (sql/0033_triggers.sql, docs/decisions/0040). */
 #include <stdlib.h>
 
 #include "common/json.h"

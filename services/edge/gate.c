@@ -15,9 +15,10 @@
 #include "services/edge/handshake.h"
 #include "services/edge/http.h"
 
-#define BACKLOG   4096
-#define A_TURN    64     /* connections that are accepted in one turn */
-#define HEAD_MAX  8192   /* bytes that are looked at */
+#define BACKLOG  4096
+#define A_TURN   64   /* connections that are accepted in one turn */
+#define HEAD_MAX 8192 /* bytes that are looked at */
+_Static_assert(2 * HEAD_MAX <= READ_BUFFER, "take() reads behind the head");
 #define SILENT_S  1      /* so long the kernel keeps a connection that sends nothing to itself */
 #define SCARCE_US 100000 /* no descriptor was to be had: until it is tried again */
 #define IMBALANCE 16     /* connections that a reactor may have more than another */
@@ -60,7 +61,8 @@ static bool take(struct reactor *r, int fd, char *head, size_t len)
 		return false;
 	if (h.authorization && atomic_load(&r->edge->drains_tenants))
 		return false; /* whose it is has to be known first (http_ws.c) */
-	if (recv(fd, NULL, used, MSG_TRUNC) != (ssize_t)used) { /* there it was a moment ago */
+	/* There it was a moment ago. head stays as it is: h's texts are in it. */
+	if (recv(fd, head + HEAD_MAX, used, 0) != (ssize_t)used) {
 		close(fd);
 		return true;
 	}
@@ -80,7 +82,7 @@ static bool take(struct reactor *r, int fd, char *head, size_t len)
 
 static void let_in(struct reactor *r, int fd, const struct sockaddr_storage *addr, socklen_t len)
 {
-	char *head = (char *)r->buffer;
+	char *head = (char *)r->buffer; /* and as much again behind it, for take() */
 	ssize_t n = recv(fd, head, HEAD_MAX, MSG_PEEK | MSG_DONTWAIT);
 
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))

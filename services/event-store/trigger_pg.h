@@ -1,4 +1,4 @@
-/* Triggers (sql/0033_triggers.sql, docs/decisions/0035), as the slow path fires them. Blocks;
+/* Triggers (sql/0033_triggers.sql, docs/decisions/0040), as the slow path fires them. Blocks;
  * threads: the connection's owner.
  *
  * One look at the log serves all triggers: what fits one waits in the table trigger_events, and
