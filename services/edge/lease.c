@@ -2,7 +2,7 @@
 
 #include "proto/lease.pb-c.h"
 
-#define EVENTS_MIN 8 /* asked for by who needs few */
+#define EVENTS_MIN 16 /* asked for by who needs few */
 #define EVENTS_FEW 32
 #define BYTES_MIN  8192
 #define MOST       INT64_C(1000000000)
@@ -11,7 +11,7 @@
 #define RETRY_MAX  10000
 #define AWAY_MS    1000 /* nobody answers */
 #define BUSY_S     2    /* a lease lasts so long */
-#define FEW_S      120  /* … and one of at most EVENTS_FEW */
+#define FEW_S      240  /* … and one of at most EVENTS_FEW */
 #define US_PER_S   INT64_C(1000000)
 
 static int64_t least(int64_t a, int64_t b)
@@ -48,11 +48,11 @@ static bool rare(struct lease *l, int64_t now_us)
 	return first;
 }
 
-/* There is no need yet: neither half of it nor half of its time is over. */
+/* There is no need yet: neither three quarters of it nor of its time are over. */
 static bool enough(const struct lease *l, int64_t now_us)
 {
-	return now_us < l->renew_us && 2 * l->events_used < l->events &&
-	       2 * l->bytes_used < l->bytes;
+	return now_us < l->renew_us && 4 * l->events_used < 3 * l->events &&
+	       4 * l->bytes_used < 3 * l->bytes;
 }
 
 static int64_t events_wanted(const struct lease *l, int64_t now_us)
@@ -119,7 +119,7 @@ void lease_answered(struct lease *l, const struct lease_grant *g, int64_t now_us
 	l->bytes_used -= l->bytes_told;
 	l->data_max = g->data_max;
 	l->from_us = l->asked_us;
-	l->renew_us = l->asked_us + g->ttl_ms * 500;
+	l->renew_us = l->asked_us + g->ttl_ms * 750;
 	l->expires_us = l->asked_us + g->ttl_ms * 1000;
 }
 

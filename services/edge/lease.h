@@ -2,14 +2,14 @@
  * (services/router/share.h). Pure.
  *
  *   none ──ask──► granted ──its time is over──► none
- *                 │  ▲ half used, or half its time: ask for the next one,
+ *                 │  ▲ three quarters used, or of its time: ask for the next one,
  *                 └──┘ and go on with this one until the answer
  *
  * A question says what was used of the lease that it was asked under; the answer is a lease that
  * takes over what is left of that one, so what passed meanwhile counts to the new one. Without an
  * answer the old one goes on to its end. It is asked for only when something has to pass, and not
  * by who sends less than an event a minute: he would pay a question for each. As much is wanted as
- * lasts for two seconds; a little more, or as long as a minute or two, by who needs few, so that a
+ * lasts for two seconds; a little more, for four minutes at most, by who needs few, so that a
  * question is rare beside the events. Its time counts from the question, so it ends here before it
  * does there. Threads: one owner. */
 #ifndef PENSTOCK_EDGE_LEASE_H

@@ -18,7 +18,7 @@
 #include "services/router/admit.h"
 
 #define SHARE_TTL_MS   2000
-#define SHARE_LONG_MS  120000
+#define SHARE_LONG_MS  240000
 #define SHARE_GRACE_MS 1000 /* so much later it is over here, whatever the clocks say */
 #define SHARE_RETRY_MS 200  /* where nothing is left */
 #define SHARE_LEAST    4    /* events; a lease of fewer is not worth its question */

@@ -93,6 +93,19 @@ async def test_many_at_once_take_it(stack, tenant):
         assert got == sorted(got) and got[-4:] == [10 * i + n for n in range(4)]
 
 
+async def test_who_sends_rarely_takes_it_too(stack, tenant):
+    """A lease of a tenant that sends less than an event a second is there when the next one comes."""
+    async with Client(stack.edge_url, tenant.key) as c:
+        for i in range(10):
+            before = direct(stack)
+            await move(c, i)
+            if direct(stack) > before:
+                break
+            await asyncio.sleep(1.1)
+        else:
+            raise AssertionError("no event took the direct road")
+
+
 async def test_durable_ones_never_take_it(stack, tenant):
     async with Client(stack.edge_url, tenant.key) as c:
         c.stack = stack

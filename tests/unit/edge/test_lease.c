@@ -37,31 +37,31 @@ static struct lease leased(int64_t now)
 	return l;
 }
 
-START_TEST(half_used_and_asked_for_again)
+START_TEST(asked_for_again_before_it_is_used_up)
 {
 	struct lease l = leased(S);
 	struct lease_grant g = ten;
 	struct lease_question q;
 	bool asked;
 
-	for (int i = 1; i <= 5; i++) {
+	for (int i = 1; i <= 8; i++) {
 		ck_assert(send(&l, 50, S + 1000, &asked, &q));
-		ck_assert_int_eq(asked, i == 5);
+		ck_assert_int_eq(asked, i == 8);
 	}
 	ck_assert_uint_eq(q.last, 7);
-	ck_assert_int_eq(q.events_used, 5);
-	ck_assert_int_eq(q.bytes_used, 250);
+	ck_assert_int_eq(q.events_used, 8);
+	ck_assert_int_eq(q.bytes_used, 400);
 	ck_assert_int_eq(q.events_wanted, 40); /* it was too little, but no more than four times */
 	/* It goes on meanwhile, and there is only one question. */
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 2; i++)
 		ck_assert(send(&l, 50, S + 1000, &asked, &q) && !asked);
 	/* What passed since the question counts to the new one. */
 	g.id = 8;
-	g.events = 6;
+	g.events = 4;
 	lease_answered(&l, &g, S + 1300);
 	ck_assert(send(&l, 50, S + 1400, &asked, &q) && asked);
 	ck_assert_uint_eq(q.last, 8);
-	ck_assert_int_eq(q.events_used, 5);
+	ck_assert_int_eq(q.events_used, 3);
 	ck_assert(send(&l, 50, S + 1400, &asked, &q) && !asked);
 	ck_assert(!send(&l, 50, S + 1400, &asked, &q) && !asked);
 }
@@ -73,9 +73,9 @@ START_TEST(its_time_is_counted_from_the_question)
 	struct lease_question q;
 	bool asked;
 
-	ck_assert(send(&l, 1, 2 * S - 1, &asked, &q) && !asked);
-	/* Half of it is over. */
-	ck_assert(send(&l, 1, 2 * S, &asked, &q) && asked);
+	ck_assert(send(&l, 1, 5 * S / 2 - 1, &asked, &q) && !asked);
+	/* Three quarters of it are over. */
+	ck_assert(send(&l, 1, 5 * S / 2, &asked, &q) && asked);
 	ck_assert_int_eq(q.events_used, 2);
 	lease_answered(&l, NULL, 3 * S);
 	ck_assert(send(&l, 1, 3 * S - 1, &asked, &q) && !asked);
@@ -129,11 +129,11 @@ START_TEST(few_questions)
 			g.id++;
 			g.events = q.events_wanted;
 			g.bytes = q.bytes_wanted;
-			g.ttl_ms = g.events > 32 ? 2000 : 120000;
+			g.ttl_ms = g.events > 32 ? 2000 : 240000;
 			lease_answered(&l, &g, now + 300);
 		}
 		ck_assert_int_ge(direct, 19990);
-		ck_assert_int_lt(questions, gaps[i] == 10 * S ? 4000 : 2000);
+		ck_assert_int_lt(questions, gaps[i] == 10 * S ? 1200 : 1000);
 	}
 }
 END_TEST
@@ -146,10 +146,11 @@ START_TEST(bytes)
 
 	/* Longer than any may be: not by this road, and no reason for another lease. */
 	ck_assert(!send(&l, 501, S + 1, &asked, &q) && !asked);
-	ck_assert(send(&l, 500, S + 1, &asked, &q) && asked);
-	ck_assert_int_eq(q.bytes_used, 500);
-	ck_assert_int_ge(q.bytes_wanted, 500 * q.events_wanted);
-	ck_assert(send(&l, 400, S + 1, &asked, &q));
+	ck_assert(send(&l, 500, S + 1, &asked, &q) && !asked);
+	ck_assert(send(&l, 250, S + 1, &asked, &q) && asked);
+	ck_assert_int_eq(q.bytes_used, 750);
+	ck_assert_int_ge(q.bytes_wanted, 375 * q.events_wanted);
+	ck_assert(send(&l, 200, S + 1, &asked, &q));
 	ck_assert(!send(&l, 101, S + 1, &asked, &q));
 	/* A long one that comes again and again gets a lease that it fits in. */
 	lease_answered(&l, &ten, S + 1);
@@ -175,9 +176,9 @@ START_TEST(refused_or_nobody_there)
 	ck_assert(lease_ask(&l, false, 1, 3 * S, &q));
 	/* What there was is nobody's any more. */
 	l = leased(S);
-	ck_assert(lease_ask(&l, true, 1, 2 * S, &q));
-	lease_answered(&l, &nothing, 2 * S);
-	ck_assert(!lease_spend(&l, 1, 2 * S));
+	ck_assert(lease_ask(&l, true, 1, 5 * S / 2, &q));
+	lease_answered(&l, &nothing, 5 * S / 2);
+	ck_assert(!lease_spend(&l, 1, 5 * S / 2));
 	ck_assert(lease_ask(&l, false, 1, 3 * S, &q));
 	ck_assert_uint_eq(q.last, 0);
 	ck_assert_int_eq(q.events_used, 0);
@@ -296,6 +297,6 @@ START_TEST(limits_are_lowered)
 }
 END_TEST
 
-RUN_TESTS("edge: leases", limits_are_lowered, half_used_and_asked_for_again,
+RUN_TESTS("edge: leases", limits_are_lowered, asked_for_again_before_it_is_used_up,
 	  its_time_is_counted_from_the_question, who_sends_hardly_ever_does_not_ask, few_questions,
 	  bytes, refused_or_nobody_there, replies_are_bounded, a_command_becomes_an_event)

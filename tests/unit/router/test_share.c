@@ -422,7 +422,7 @@ START_TEST(never_more_than_the_limit)
 	ck_assert_uint_gt(c.passed, 20000);
 	ck_assert_uint_gt(c.passed - c.by_router, 5000);
 	ck_assert_uint_gt(all, 300);
-	ck_assert_uint_gt(direct * 2, all);
+	ck_assert_uint_gt(direct * 3, all);
 	share_done(&c.share);
 }
 END_TEST
