@@ -238,7 +238,8 @@ static void parked(struct project_task *t, const json_t *data, int64_t now_us)
 /* --- the task ----------------------------------------------------------------------------------
  */
 
-/* With a not_before it waits for its ticket as a parked one does. */
+/* With a not_before it waits for its ticket as a parked one does; also if it is accepted again, by
+ * a repeat that found nothing of it in the stream any more. */
 static void accepted(struct project_task *t, const json_t *data, int64_t now_us)
 {
 	int64_t not_before_ms = int_of(data, "not_before");
@@ -247,7 +248,8 @@ static void accepted(struct project_task *t, const json_t *data, int64_t now_us)
 	t->version = (int)int_of(data, "version");
 	t->deadline_ms = int_of(data, "deadline_at");
 	replace_json(&t->input, json_object_get(data, "input"));
-	if (t->state == PROJECT_NONE && not_before_ms > 0)
+	bool begun = t->state != PROJECT_NONE && (t->state != PROJECT_PARKED || t->started_us);
+	if (!begun && not_before_ms > 0)
 		rest(t, not_before_ms, now_us);
 	else if (t->state == PROJECT_NONE)
 		t->state = PROJECT_ACCEPTED;

@@ -1,9 +1,13 @@
 /* Cancelling: the log decides. task.cancelled is written behind the task's last event by
  * compare-and-set, so it wins or loses against the worker's own next step, never both. Then the
- * workers are told. */
+ * workers are told. Of a task that has rested for so long that the stream has nothing of it any
+ * more, the event-store says what it is. */
+#include <stdio.h>
 #include <string.h>
 
+#include "common/json.h"
 #include "common/log.h"
+#include "proto/store.pb-c.h"
 #include "services/router/impl.h"
 
 #define TRIES_MAX 5
@@ -106,12 +110,62 @@ static void write_cancelled(struct cancel *c, uint64_t last_seq)
 	bus_store(r->bus, subject.text, &opts, r->event.data, len, written, c);
 }
 
+/* The task's row, once it is known to be there. */
+static void take_row(struct cancel *c, const Penstock__JsonReply *reply)
+{
+	json_t *row = json_parse((const char *)reply->json.data, reply->json.len, NULL);
+	const char *state = json_string_value(json_object_get(row, "state"));
+	char type[32];
+	snprintf(type, sizeof(type), "task.%s", state ? state : "");
+	if (!state) {
+		router_call_failed(&c->call, BUS_UNAVAILABLE);
+		router_call_end(&c->call);
+	} else if (terminal(type)) {
+		router_call_accept(&c->call, "", c->channel,
+				   (uint64_t)json_integer_value(json_object_get(row, "offset")),
+				   true, c->task);
+		router_call_end(&c->call);
+	} else {
+		write_cancelled(c, 0); /* unless there is something by now */
+	}
+	json_decref(row);
+}
+
+static void store_answered(void *arg, enum bus_result result, const struct bus_msg *msg)
+{
+	struct cancel *c = arg;
+	Penstock__JsonReply *reply =
+	    result == BUS_OK ? penstock__json_reply__unpack(NULL, msg->len, msg->data) : NULL;
+	if (reply && !*reply->error) {
+		take_row(c, reply);
+	} else if (reply && strcmp(reply->error, "not_found") == 0) {
+		refuse(c, "not_found", "no such task");
+	} else {
+		router_call_failed(&c->call, BUS_UNAVAILABLE);
+		router_call_end(&c->call);
+	}
+	if (reply)
+		penstock__json_reply__free_unpacked(reply, NULL);
+}
+
+static void ask_store(struct cancel *c)
+{
+	struct router *r = c->call.router;
+	uint8_t buf[2 * (TENANT_MAX + ID_LEN)];
+	Penstock__TaskRequest ask = PENSTOCK__TASK_REQUEST__INIT;
+	ask.tenant = c->tenant;
+	ask.task = c->task;
+	size_t len = penstock__task_request__pack(&ask, buf);
+	bus_request(r->bus, SUBJECT_STORE_TASK, buf, len, r->conf.store_timeout_ms, store_answered,
+		    c);
+}
+
 static void last_read(void *arg, enum bus_result result, const struct bus_msg *msg)
 {
 	struct cancel *c = arg;
 	struct router *r = c->call.router;
 	if (result == BUS_NOT_FOUND) {
-		refuse(c, "not_found", "no such task");
+		ask_store(c);
 		return;
 	}
 	Penstock__Event *last = NULL;

@@ -165,6 +165,9 @@ static const struct {
        "{\"pipeline\":\"p\",\"input\":1,\"not_before\":88,\"deadline_at\":90}"}},
      "{\"state\":\"parked\",\"release_at\":88,\"not_before\":88,\"started_at\":null,\"stages\":[]"
      "}"},
+    {"delayed, and accepted again when the stream had forgotten it",
+     {{1, "task.accepted", "{\"not_before\":88}"}, {5, "task.accepted", "{\"not_before\":88}"}},
+     "{\"state\":\"parked\",\"release_at\":88,\"not_before\":88}"},
     {"delayed, and begun",
      {{1, "task.accepted", "{\"not_before\":88}"}, STARTED},
      "{\"state\":\"running\",\"release_at\":null,\"not_before\":null,\"started_at\":2000}"},

@@ -299,6 +299,11 @@ static void store_event(struct cluster *c, unsigned n, const Penstock__Event *e,
 
 void cluster_ticket(struct cluster *c, unsigned n, const char *pipeline)
 {
+	cluster_release(c, n, pipeline, 0);
+}
+
+void cluster_release(struct cluster *c, unsigned n, const char *pipeline, uint64_t behind)
+{
 	Penstock__Ticket ticket = PENSTOCK__TICKET__INIT;
 	Penstock__Event e;
 	char id[ID_LEN + 1], channel[CHANNEL_MAX + 1], data[200];
@@ -310,6 +315,7 @@ void cluster_ticket(struct cluster *c, unsigned n, const char *pipeline)
 	ticket.version = 1;
 	ticket.accepted = &e;
 	ticket.pool = (char *)POOL_DEFAULT;
+	ticket.behind = behind;
 	struct subject subject = subject_task(POOL_DEFAULT, "acme");
 	size_t len = penstock__ticket__pack(&ticket, buf);
 	store(c, subject.text, -1, buf, len);

@@ -63,6 +63,8 @@ void cluster_pipeline(struct cluster *c, const char *name, const char *stages);
  * storage). */
 const char *cluster_submit(struct cluster *c, unsigned n, const char *pipeline, bool event);
 void cluster_ticket(struct cluster *c, unsigned n, const char *pipeline); /* the ticket alone */
+/* … that lets it go on behind this event */
+void cluster_release(struct cluster *c, unsigned n, const char *pipeline, uint64_t behind);
 void cluster_append(struct cluster *c, unsigned n, const char *type, const char *data);
 /* The channel's types without "task.", joined by spaces; static storage. */
 const char *cluster_types(struct cluster *c, unsigned n);

@@ -462,6 +462,38 @@ START_TEST(trimmed)
 }
 END_TEST
 
+static void on_delayed(void *arg, const struct bus_msg *msg)
+{
+	Penstock__StoredEvent stored, *list[1] = {&stored};
+	Penstock__Event event;
+	Penstock__ReplayReply reply = PENSTOCK__REPLAY_REPLY__INIT;
+	Penstock__ReplayRequest *ask = penstock__replay_request__unpack(NULL, msg->len, msg->data);
+	uint8_t buf[2000];
+	struct error err;
+	(void)arg;
+	reply_event(&stored, &event, 3, "task.accepted", "{\"input\":1,\"not_before\":1000}");
+	reply.events = list;
+	reply.n_events = ask->after < 3 ? 1 : 0;
+	penstock__replay_request__free_unpacked(ask, NULL);
+	size_t len = penstock__replay_reply__pack(&reply, buf);
+	ck_assert_int_eq(bus_publish(c.client, msg->reply, buf, len, &err), 0);
+}
+
+/* A task was delayed for so long that the stream has nothing of it: its first ticket says that
+ * there was something. */
+START_TEST(trimmed_while_it_was_delayed)
+{
+	struct error err;
+	cluster_pipeline(&c, "one", "[{'id':'a','kind':'http'}]");
+	ck_assert_ptr_nonnull(
+	    bus_subscribe(c.client, SUBJECT_STORE_REPLAY, "store", on_delayed, NULL, &err));
+	cluster_worker(&c, 0, "w1");
+	cluster_release(&c, 1, "one", 3);
+	cluster_run(&c, 5000);
+	ck_assert_str_eq(cluster_types(&c, 1), "started stage.started stage.completed completed");
+}
+END_TEST
+
 START_TEST(trimmed_in_the_middle)
 {
 	struct archive archive = {0};
@@ -560,6 +592,7 @@ int main(void)
 				      unknown_pipeline,
 				      bad_ticket,
 				      trimmed,
+				      trimmed_while_it_was_delayed,
 				      trimmed_in_the_middle,
 				      archive_away,
 				      faults};

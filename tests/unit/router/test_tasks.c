@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/json.h"
+#include "proto/store.pb-c.h"
 #include "tests/unit/router/world.h"
 
 #define MAX_TICKETS 64
@@ -431,12 +432,66 @@ START_TEST(cancel_too_late)
 }
 END_TEST
 
+/* As the event-store; "": it has no such task. */
+static void on_store(void *arg, const struct bus_msg *msg)
+{
+	const char *row = arg;
+	uint8_t buf[256];
+	struct error err;
+	Penstock__JsonReply reply = PENSTOCK__JSON_REPLY__INIT;
+	Penstock__TaskRequest *ask = penstock__task_request__unpack(NULL, msg->len, msg->data);
+	ck_assert_str_eq(ask->tenant, "acme");
+	ck_assert(id_valid(ask->task));
+	penstock__task_request__free_unpacked(ask, NULL);
+	if (*row)
+		reply.json = (ProtobufCBinaryData){strlen(row), (uint8_t *)row};
+	else
+		reply.error = (char *)"not_found";
+	size_t len = penstock__json_reply__pack(&reply, buf);
+	ck_assert_int_eq(bus_publish(w.client, msg->reply, buf, len, &err), 0);
+}
+
+static struct bus_sub *store_says(const char *row)
+{
+	struct error err;
+	struct bus_sub *sub =
+	    bus_subscribe(w.client, SUBJECT_STORE_TASK, "store", on_store, (void *)row, &err);
+	ck_assert_ptr_nonnull(sub);
+	return sub;
+}
+
 START_TEST(cancel_nothing)
 {
-	struct answer c = world_cancel(&w, id_derive("acme", "task", "never").text);
+	struct id task = id_derive("acme", "task", "never");
+	ck_assert_str_eq(world_cancel(&w, "../x").code, "bad_request");
+	/* Nobody says that there is none. */
+	ck_assert_str_eq(world_cancel(&w, task.text).code, "unavailable");
+	store_says("");
+	struct answer c = world_cancel(&w, task.text);
 	ck_assert_str_eq(c.code, "not_found");
 	ck_assert(!c.temporary);
-	ck_assert_str_eq(world_cancel(&w, "../x").code, "bad_request");
+}
+END_TEST
+
+/* It has waited for so long that the stream has nothing of it. */
+START_TEST(cancel_of_what_was_trimmed)
+{
+	struct answer a = world_task(&w, "k", "1"), b = world_task(&w, "k2", "1");
+	world_trim(&w, b.offset + 1);
+	struct bus_sub *sub = store_says("{\"state\":\"parked\",\"offset\":1}");
+	struct answer c = world_cancel(&w, a.task);
+	ck_assert_msg(c.accepted && !c.duplicate, "%s", c.code);
+	Penstock__Event *e = world_last(&w, a.channel, NULL);
+	ck_assert_str_eq(e->type, "task.cancelled");
+	penstock__event__free_unpacked(e, NULL);
+	c = world_cancel(&w, a.task);
+	ck_assert(c.accepted && c.duplicate);
+	bus_unsubscribe(sub);
+	store_says("{\"state\":\"completed\",\"offset\":7}");
+	c = world_cancel(&w, b.task);
+	ck_assert(c.accepted && c.duplicate);
+	ck_assert_uint_eq(c.offset, 7);
+	ck_assert_uint_eq(world_count(&w, STREAM_EVENTS), 1);
 }
 END_TEST
 
@@ -1008,6 +1063,7 @@ int main(void)
 	tcase_add_test(c, cancel);
 	tcase_add_test(c, cancel_too_late);
 	tcase_add_test(c, cancel_nothing);
+	tcase_add_test(c, cancel_of_what_was_trimmed);
 	tcase_add_test(c, cancel_races);
 	tcase_add_test(c, cancel_with_lost_acknowledgements);
 	tcase_add_test(c, backlog_in_order);
