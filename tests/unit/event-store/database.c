@@ -74,6 +74,18 @@ void database_do(struct database *d, const char *sql)
 	ck_assert_msg(!pg_exec(d->conn, sql, &err), "%s: %s", sql, err.msg);
 }
 
+void database_clock(struct database *d, const char *time)
+{
+	char sql[256];
+	snprintf(sql, sizeof(sql),
+		 "CREATE SCHEMA IF NOT EXISTS clock;"
+		 "CREATE OR REPLACE FUNCTION clock.now() RETURNS timestamptz LANGUAGE sql STABLE"
+		 " AS $$ SELECT timestamptz '%s+00' $$;"
+		 "SET search_path = clock, pg_catalog, public",
+		 time);
+	database_do(d, sql);
+}
+
 struct id nth_id(size_t i)
 {
 	char name[32];

@@ -21,6 +21,9 @@ void database_close(struct database *d);
  */
 const char *database_get(struct database *d, const char *sql);
 void database_do(struct database *d, const char *sql);
+/* What PostgreSQL takes for now() on the test's connection from here on ("2026-03-10 12:00:30"):
+ * for what depends on how much time has passed. */
+void database_clock(struct database *d, const char *time);
 /* pg_locks, for a FROM: of the test's own database, for others are at work on the same server. */
 #define DATABASE_LOCKS                                                                             \
 	"(SELECT * FROM pg_locks WHERE database ="                                                 \

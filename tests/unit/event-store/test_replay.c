@@ -187,12 +187,16 @@ END_TEST
 
 START_TEST(no_faster_than_its_rate)
 {
+	database_clock(&d, "2100-01-01 00:00:00");
 	order("p", 2);
 	ck_assert_str_eq(look("{}"), "2 4");
 	struct error err = {0};
 	release_due_forget(due, &n_due);
 	ck_assert(!replay_pg_read(d.conn, MAX, "{}", due, &n_due, &err));
 	ck_assert_uint_eq(n_due, 0);
+	database_clock(&d, "2100-01-01 00:00:00.5");
+	ck_assert(!replay_pg_read(d.conn, MAX, "{}", due, &n_due, &err));
+	ck_assert_uint_eq(n_due, 1);
 }
 END_TEST
 

@@ -14,24 +14,11 @@ static struct database d;
 static struct release_due due[MAX];
 static size_t n_due;
 
-/* What PostgreSQL takes for now() on the test's connection: how far a minute is gone decides what
- * is due. */
-static void set_clock(const char *time)
-{
-	char sql[256];
-	snprintf(sql, sizeof(sql),
-		 "CREATE OR REPLACE FUNCTION clock.now() RETURNS timestamptz LANGUAGE sql STABLE"
-		 " AS $$ SELECT timestamptz '2026-03-10 %s+00' $$",
-		 time);
-	database_do(&d, sql);
-}
-
 static void setup(void)
 {
 	database_open(&d, true);
-	database_do(&d, "CREATE SCHEMA clock");
-	set_clock("12:00:30");
-	database_do(&d, "SET search_path = clock, pg_catalog, public");
+	/* How far a minute is gone decides what is due. */
+	database_clock(&d, "2026-03-10 12:00:30");
 	database_do(&d, "INSERT INTO control.tenants (id, doc) VALUES ('acme', '{}'), ('b', '{}')");
 	n_due = 0;
 }
@@ -142,10 +129,10 @@ END_TEST
 
 START_TEST(a_minute_begins_meanwhile)
 {
-	set_clock("12:00:59");
+	database_clock(&d, "2026-03-10 12:00:59");
 	put("acme", "nightly", "skip", "1 s");
 	ck_assert_str_eq(look(MAX, "{}"), "acme/nightly");
-	set_clock("12:01:00");
+	database_clock(&d, "2026-03-10 12:01:00");
 	note(RELEASE_DONE, "");
 	ck_assert_str_eq(state(), "nightly:started:1:0:f:t");
 	ck_assert_str_eq(look(MAX, "{}"), "acme/nightly");
