@@ -229,7 +229,7 @@ static bool send_control(struct conn *c, enum ws_opcode opcode, const void *data
 	return fits;
 }
 
-void conn_greet(struct conn *c, struct frame *answer)
+static void greet(struct conn *c, struct frame *answer)
 {
 	struct out_ref *ref = out_ref_new(&c->reactor->pool, answer);
 
@@ -704,7 +704,7 @@ void conn_set_socket(const struct reactor *r, int fd)
 }
 
 struct conn *conn_new(struct reactor *r, int fd, char *token, char *origin,
-		      const struct ws_terms *terms)
+		      const struct ws_terms *terms, struct frame *answer)
 {
 	struct conn *c = xcalloc(1, sizeof(*c));
 	struct id id = id_new(&r->rng, loop_wall_us(r->loop));
@@ -720,6 +720,8 @@ struct conn *conn_new(struct reactor *r, int fd, char *token, char *origin,
 	c->out.window_bits = terms->window_bits;
 	c->out.form = (terms->encoding == ENCODING_PROTOBUF ? FORM_PROTOBUF : 0) |
 		      (terms->deflate ? FORM_DEFLATED : 0);
+	if (answer)
+		greet(c, answer);
 	list(c);
 	metric_add(r->edge->stats.connections, 1);
 	metric_add(r->edge->stats.opened, 1);

@@ -50,13 +50,12 @@ struct conn {
 };
 
 /* token, origin: owned; NULL: none. */
+/* answer: to the handshake, owned, the first that is sent; NULL: it was sent. Where a token came
+ * with the handshake it goes out together with what follows from that. */
 struct conn *conn_new(struct reactor *r, int fd, char *token, char *origin,
-		      const struct ws_terms *terms);
+		      const struct ws_terms *terms, struct frame *answer);
 /* The options of a socket; one that listens gives them to those that it accepts. */
 void conn_set_socket(const struct reactor *r, int fd);
-/* The answer to its handshake, the first that it is sent (owned). Where a token came with the
- * handshake it goes out together with what the plane says. */
-void conn_greet(struct conn *conn, struct frame *answer);
 /* What comes while the plane says who it is waits for that: a client need not wait for `connected`.
  */
 void conn_input(struct conn *conn, uint8_t *data, size_t len);

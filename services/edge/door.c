@@ -48,43 +48,24 @@ static bool is_known(struct hub *hub, struct auth_request *r)
 
 /* Those who come back have a bound of their own, so that a storm of fresh ones leaves them room.
  * What is refused anyhow costs nothing of it. */
-static bool has_room(struct hub *hub, struct auth_request *r)
+static bool has_room(struct hub *hub, struct auth_request *r, int64_t now_us, struct rng *rng)
 {
 	const struct edge_conf *conf = hub->edge->conf;
 	struct gcra *bucket = r->resumed ? &hub->resumes : &hub->connects;
 	int64_t rate = r->resumed ? conf->resume_rate : conf->connect_rate;
 	int64_t burst = r->resumed ? conf->resume_burst : conf->connect_burst;
-	int64_t now_ns = loop_now_us(hub->loop) * 1000;
-	int64_t wait_ns = gcra_wait_ns(bucket, rate, burst, 1, now_ns);
+	int64_t wait_ns;
 
-	if (!wait_ns) {
-		gcra_take(bucket, rate, 1, now_ns);
+	pthread_mutex_lock(&hub->rates_lock);
+	wait_ns = gcra_wait_ns(bucket, rate, burst, 1, now_us * 1000);
+	if (!wait_ns)
+		gcra_take(bucket, rate, 1, now_us * 1000);
+	pthread_mutex_unlock(&hub->rates_lock);
+	if (!wait_ns)
 		return true;
-	}
 	/* Spread over a second, or all that are refused now come back at the same time. */
-	r->retry_ms = (uint32_t)(wait_ns / 1000000 + 1 + (int64_t)rng_below(&hub->rng, 1000));
+	r->retry_ms = (uint32_t)(wait_ns / 1000000 + 1 + (int64_t)rng_below(rng, 1000));
 	return false;
-}
-
-/* The tenant's limit first: what it refuses costs nothing of the edge's. */
-static enum auth_result let_in(struct hub *hub, struct auth_request *r)
-{
-	enum auth_result result = AUTH_OK;
-
-	r->usage = usage_take(&hub->edge->usage, catalog_tenant(hub->catalog, r->who.tenant));
-	if (!usage_connect(r->usage, r->resumed)) {
-		result = AUTH_FULL;
-		r->retry_ms = FULL_MS + (uint32_t)rng_below(&hub->rng, FULL_MS);
-	} else if (!has_room(hub, r)) {
-		result = AUTH_BUSY;
-		usage_disconnect(r->usage);
-	}
-	if (result != AUTH_OK) {
-		usage_release(r->usage);
-		r->usage = NULL;
-		auth_identity_done(&r->who);
-	}
-	return result;
 }
 
 static enum came_in outcome(enum auth_result result)
@@ -94,12 +75,34 @@ static enum came_in outcome(enum auth_result result)
 							    : CAME_REFUSED;
 }
 
+/* The tenant's limit first: what it refuses costs nothing of the edge's. */
+void door_admit(struct hub *hub, struct auth_request *r, int64_t now_us, struct rng *rng)
+{
+	r->result = AUTH_OK;
+	if (!usage_connect(r->usage, r->resumed)) {
+		r->result = AUTH_FULL;
+		r->retry_ms = FULL_MS + (uint32_t)rng_below(rng, FULL_MS);
+	} else if (!has_room(hub, r, now_us, rng)) {
+		r->result = AUTH_BUSY;
+		usage_disconnect(r->usage);
+	}
+	if (r->result != AUTH_OK) {
+		usage_release(r->usage);
+		r->usage = NULL;
+		auth_identity_done(&r->who);
+	}
+	metric_add(hub->edge->stats.came_in[r->resumed][outcome(r->result)], 1);
+}
+
 static void answer(struct hub *hub, struct auth_request *r)
 {
-	if (r->socket && r->result == AUTH_OK)
-		r->result = let_in(hub, r);
-	if (r->socket)
-		metric_add(hub->edge->stats.came_in[r->resumed][outcome(r->result)], 1);
+	if (r->socket && r->result == AUTH_OK) {
+		r->usage =
+		    usage_take(&hub->edge->usage, catalog_tenant(hub->catalog, r->who.tenant));
+		door_admit(hub, r, loop_now_us(hub->loop), &hub->rng);
+	} else if (r->socket) {
+		metric_add(hub->edge->stats.came_in[r->resumed][CAME_REFUSED], 1);
+	}
 	wipe(&r->token);
 	wipe(&r->resume);
 	free(r->origin);

@@ -244,6 +244,7 @@ struct hub *hub_open(struct edge *edge, edge_bus_fn *open_bus, struct error *err
 	struct hub *hub = xcalloc(1, sizeof(*hub));
 
 	hub->edge = edge;
+	pthread_mutex_init(&hub->rates_lock, NULL);
 	timer_init(&hub->refresh, on_refresh, hub);
 	timer_init(&hub->resweep, on_resweep, hub);
 	hub_receipts_init(hub);
@@ -348,5 +349,6 @@ void hub_free(struct hub *hub)
 	drain_done(hub);
 	shard_done(hub);
 	strbuf_done(&hub->text.b);
+	pthread_mutex_destroy(&hub->rates_lock);
 	free(hub);
 }

@@ -35,6 +35,9 @@ void hub_free(struct hub *hub); /* all reactors have stopped; NULL is fine */
 
 /* --- any thread */
 void hub_auth(struct hub *hub, struct auth_request *r);
+/* Any thread: may one more socket come in, of r->usage's tenant? Sets r->result; AUTH_OK: it is
+ * counted, else r->usage and r->who are given up. */
+void door_admit(struct hub *hub, struct auth_request *r, int64_t now_us, struct rng *rng);
 void hub_command(struct hub *hub, struct command_request *r);
 /* By the direct road, on the caller's thread and without waking the hub's. False: it cannot be;
  * then hub_command(). */

@@ -81,7 +81,8 @@ struct hub {
 	bool sweep_failed;
 
 	struct door door;
-	struct gcra connects, resumes; /* of sockets that come in */
+	pthread_mutex_t rates_lock;
+	struct gcra connects, resumes; /* of sockets that come in; under the lock */
 	struct rng rng;
 
 	struct bus_sub *disconnect_sub, *roll_sub;

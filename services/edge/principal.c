@@ -68,6 +68,7 @@ void principal_drop(struct reactor *r, struct principal *p)
 	if (!p || --p->refs)
 		return;
 	table_remove(&r->principals, p->hash, p);
+	known_forget(&r->known, p);
 	permit_unref(p->permit);
 	usage_release(p->usage);
 	free(p);
@@ -124,6 +125,7 @@ static void on_revocation(struct loop_post *post)
 	struct revocation *v = (struct revocation *)post;
 	struct conn *next;
 
+	known_forget(&v->reactor->known, NULL);
 	for (struct conn *c = v->reactor->conns; c; c = next) {
 		next = c->next;
 		if (!c->principal || !is_meant(v, c->principal))

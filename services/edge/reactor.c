@@ -153,13 +153,14 @@ struct arrival {
 
 void reactor_take(struct reactor *r, struct newcomer *n)
 {
+	struct frame *answer = NULL;
 	struct conn *c;
 
-	if (!n->answer.len) /* it comes from libmicrohttpd, which has its own wishes */
+	if (n->answer.len)
+		answer = frame_new_raw(FRAME_CONTROL, n->answer.data, n->answer.len);
+	else /* it comes from libmicrohttpd, which has its own wishes */
 		conn_set_socket(r, n->fd);
-	c = conn_new(r, n->fd, n->token, n->origin, &n->terms);
-	if (c && n->answer.len)
-		conn_greet(c, frame_new_raw(FRAME_CONTROL, n->answer.data, n->answer.len));
+	c = conn_new(r, n->fd, n->token, n->origin, &n->terms, answer);
 	if (c && n->input.len)
 		conn_input(c, (uint8_t *)n->input.data, n->input.len);
 	if (c && !c->closed && r->draining)

@@ -16,6 +16,7 @@
 #include "services/edge/gate.h"
 #include "services/edge/gather.h"
 #include "services/edge/hub.h"
+#include "services/edge/known.h"
 #include "services/edge/outq.h"
 #include "services/edge/receipts.h"
 #include "services/edge/sends.h"
@@ -44,6 +45,7 @@ struct reactor {
 	struct conn *dirty;     /* have something to write */
 	struct conn *dead;      /* to be freed when nobody looks at them any more */
 	struct table topics, principals;
+	struct known known;
 	struct out_pool pool;
 	struct sends *sends;      /* NULL: a system call for each write */
 	struct deflater deflater; /* of all its connections */

@@ -31,6 +31,7 @@ struct auth_request {
 	struct request base;
 	struct auth_request *next; /* door.c */
 	char *token, *resume;      /* owned, wiped by the hub; NULL: none */
+	char known[65];            /* the asker's (known.h); "": it is none for that */
 	char *origin;              /* owned, freed by the hub; NULL: no browser */
 	struct hook_call *hook;    /* instead of a token: the call of a hook; borrowed */
 	bool socket;               /* it counts against the edge's rate of connects or resumes */

@@ -77,7 +77,7 @@ static void on_stream(struct loop_post *post)
 
 	if (r->draining || r->no_streams || r->stopped || !*r->epoch) {
 		refuse(r, call, m->fd);
-	} else if ((c = conn_new(r, m->fd, NULL, NULL, &terms))) {
+	} else if ((c = conn_new(r, m->fd, NULL, NULL, &terms, NULL))) {
 		conn_set_socket(r, m->fd);
 		c->stream = call;
 		c->deaf = true;
