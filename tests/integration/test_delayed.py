@@ -38,6 +38,7 @@ async def test_begins_at_its_time(stack, tenant):
     assert submit(tenant, "k", not_before=later(60)[1])[2]["code"] == "conflict"
     # Its time is over, and yet a repeat is no second task.
     assert submit(tenant, "k", not_before=text)[2]["task"] == task
+    audit.wait_task(stack, tenant.id, task)
     events = audit.transitions(stack, tenant.id, task)
     types = [t for t, _ in events]
     assert types.count("task.accepted") == types.count("task.started") == types.count("task.completed") == 1, types

@@ -80,6 +80,7 @@ def test_waits_for_admission(stack):
         "POST", "/v1/events", {"channel": "room.1", "type": "chat.message", "data": 1})[0] == 202)
     for name in ("a", "b"):
         assert wait_status(stack, tenant, name, started=1)["refused"] == 0
+        audit.wait_task(stack, tenant.id, status(stack, tenant, name)["last"]["task"])
     assert len(started_by(stack, tenant)) == 2
 
 
