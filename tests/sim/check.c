@@ -293,3 +293,51 @@ void check_promises(struct cluster *c)
 		if (strcmp(c->db.rows[i].type, "task.accepted") == 0)
 			check_task(c, c->db.rows[i].channel + 5);
 }
+
+/* --- keys that nobody remembers ------------------------------------------------------------- */
+
+static bool repeats_are_over(struct cluster *c)
+{
+	for (int i = 0; i < SIM_CLIENTS; i++)
+		if (c->clients[i].probe >= 0 || c->clients[i].asked > 0)
+			return false;
+	cluster_look(c);
+	return c->db.position == c->last_seq && c->queued == 0;
+}
+
+/* The broker's memory is bounded in time, a router's ends with it (docs/decisions/0013). */
+static void forget_all(struct cluster *c)
+{
+	for (int i = 0; i < SIM_ROUTERS; i++)
+		node_crash(&c->nodes[i]);
+	cluster_run(c, (SIM_DEDUPE_S + 1) * INT64_C(1000000));
+	for (int i = 0; i < SIM_ROUTERS; i++)
+		node_start(&c->nodes[i]);
+}
+
+void check_late_keys(struct cluster *c)
+{
+	size_t rows = c->db.n;
+	uint64_t messages = c->last_seq;
+	int tries = 0;
+
+	forget_all(c);
+	c->late = true;
+	for (int i = 0; i < SIM_CLIENTS; i++)
+		client_repeat(&c->clients[i]);
+	do
+		cluster_run(c, 1000000);
+	while (!c->failure[0] && !repeats_are_over(c) && ++tries < 120);
+	if (tries == 120)
+		cluster_fail(c, "old keys are not answered");
+	c->late_messages += c->last_seq - messages;
+	if (c->db.n != rows)
+		cluster_fail(c, "old keys made %zu rows", c->db.n - rows);
+	if (c->late_messages > c->late_publishes) /* a task has its channel, which is its key */
+		cluster_fail(c, "%llu messages of %llu old events: a task began again",
+			     (unsigned long long)c->late_messages,
+			     (unsigned long long)c->late_publishes);
+	for (int i = 0; i < SIM_CLIENTS; i++)
+		for (int j = 0; j < SIM_OPS; j++)
+			check_promise(c, &c->clients[i], &c->clients[i].ops[j]);
+}

@@ -49,6 +49,7 @@ static void send_once(struct client *cl)
 		cmd.body_case = PENSTOCK__COMMAND__BODY_TASK;
 		cmd.task = &task;
 	}
+	cl->cluster->late_publishes += cl->cluster->late && op->kind == WANT_EVENT;
 	cl->asked++;
 	bus_request(cl->bus, subject.text, buf, penstock__command__pack(&cmd, buf), TIMEOUT_MS,
 		    answered, cl);
@@ -96,7 +97,7 @@ static void next(struct client *cl)
 	cl->clash = false;
 	cl->accepted = false;
 	cl->tries = 0;
-	if (cl->at > 0 && rng_below(rng, 4) == 0) {
+	if (cl->at > 0 && !cl->cluster->late && rng_below(rng, 4) == 0) {
 		cl->probe = (int)rng_below(rng, (uint64_t)cl->at);
 		cl->clash = rng_below(rng, 3) == 0;
 	}
@@ -114,8 +115,11 @@ static void on_accepted(struct client *cl, const Penstock__Accepted *a)
 		return;
 	}
 	if (op->accepted) {
-		if (strcmp(op->promise.event_id, a->event_id) != 0 ||
-		    op->promise.offset != a->offset)
+		/* Late, it is another message of the stream: of the same event. */
+		bool moved = op->promise.offset != a->offset &&
+			     !(cl->cluster->late && op->kind == WANT_EVENT);
+
+		if (strcmp(op->promise.event_id, a->event_id) != 0 || moved)
 			cluster_fail(cl->cluster, "key %s is event %s at %llu, and then %s at %llu",
 				     op->key, op->promise.event_id,
 				     (unsigned long long)op->promise.offset, a->event_id,
@@ -187,6 +191,13 @@ void client_start(struct client *cl, struct cluster *c, int number)
 		snprintf(op->key, sizeof(op->key), "k-%d-%d", number, i);
 	}
 	again(cl, (int64_t)rng_below(rng, 2000));
+}
+
+void client_repeat(struct client *cl)
+{
+	cl->probe = (int)rng_below(&cl->cluster->rng, SIM_OPS);
+	cl->cluster->late_repeats++;
+	again(cl, 20);
 }
 
 void client_stop(struct client *cl)

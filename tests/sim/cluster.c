@@ -126,7 +126,7 @@ static void streams_ready(void *arg, uint64_t epoch)
 
 static void configure(struct cluster *c)
 {
-	struct topology_conf conf = {.replicas = 1};
+	struct topology_conf conf = {.replicas = 1, .dedupe_ms = SIM_DEDUPE_S * 1000};
 
 	c->topology = topology_start(c->bus, c->loop, &conf, streams_ready, c);
 	cluster_run(c, 2000000);

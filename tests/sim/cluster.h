@@ -36,6 +36,7 @@
 #define SIM_SLOTS    4  /* of each worker */
 #define SIM_RPM      40 /* of the model, and its calls at once */
 #define SIM_AT_ONCE  2
+#define SIM_DEDUPE_S 300 /* so long the broker knows an id */
 
 enum node_kind { NODE_ROUTER, NODE_WORKER, NODE_STORE, NODE_CONTROL, NODE_EDGE };
 
@@ -125,8 +126,11 @@ struct cluster {
 	struct subscriber readers[SIM_READERS];
 	struct edge_life *dead;
 	bool healed; /* no more faults, everybody reads as fast as he can */
+	bool late;   /* what was accepted is older than anybody remembers */
 	bool lossy;  /* the broker loses live messages while the connection holds */
 	struct timer chaos, db_up, broker_up;
+	uint64_t late_repeats; /* old keys that came again; messages that were made of them */
+	uint64_t late_messages, late_publishes;
 	uint64_t released; /* tickets of parked tasks */
 	uint64_t calls, crashes, cuts, outages, drains, hand_offs;
 	uint64_t gaps, resumes, moves, spills, repairs; /* what the subscribers and edges saw */
@@ -166,12 +170,18 @@ void slow_end(struct node *n);
 
 void client_start(struct client *cl, struct cluster *c, int number);
 void client_stop(struct client *cl);
+/* Repeats one of its operations, with all that it said then. */
+void client_repeat(struct client *cl);
 bool client_idle(const struct client *cl);
 
 /* Nothing is under way any more: all clients are served, all tasks ended, all is stored. */
 bool check_settled(struct cluster *c);
 /* DESIGN 9.1 to 9.3. Sets c->failure. */
 void check_promises(struct cluster *c);
+
+/* DESIGN 9.1 once more, when all is over: keys are repeated that neither the broker nor any router
+ * remembers. Behind check_promises(). */
+void check_late_keys(struct cluster *c);
 
 /* Records the first failure. */
 void cluster_fail(struct cluster *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -15,9 +15,11 @@
 
 #define CHAOS_US   INT64_C(30000000)
 #define STEP_US    INT64_C(500000)
+#define LATE_EVERY 4    /* seeds: a run in which old keys come again */
 #define SETTLE_MAX 1200 /* steps after the last fault: ten minutes */
 
 struct totals {
+	uint64_t late_repeats, late_messages;
 	uint64_t released; /* parked tasks that went on */
 	uint64_t events, calls, crashes, cuts, outages, drains, hand_offs;
 	uint64_t leased, limited,
@@ -45,8 +47,12 @@ static bool run(uint64_t seed, bool verbose, struct totals *t)
 	if (!c.failure[0])
 		check_promises(&c);
 	t->events += c.last_seq;
+	if (!c.failure[0] && seed % LATE_EVERY == 0)
+		check_late_keys(&c);
 	t->calls += c.calls;
 	t->released += c.released;
+	t->late_repeats += c.late_repeats;
+	t->late_messages += c.late_messages;
 	t->crashes += c.crashes;
 	t->cuts += c.cuts;
 	t->outages += c.outages;
@@ -102,6 +108,8 @@ int main(int argc, char **argv)
 	       " crashes, %" PRIu64 " partitions, %" PRIu64 " outages, %" PRIu64
 	       " drains,\n  %" PRIu64 " workers stopped, %" PRIu64 " parked tasks released\n",
 	       t.events, t.calls, t.crashes, t.cuts, t.outages, t.drains, t.hand_offs, t.released);
+	printf("old keys: %" PRIu64 " repeated, %" PRIu64 " messages of them\n", t.late_repeats,
+	       t.late_messages);
 	printf("leases: %" PRIu64 " calls, %" PRIu64 " of them too many, %" PRIu64
 	       " runs with as many at once as may be\n",
 	       t.leased, t.limited, t.at_limit);

@@ -101,6 +101,7 @@ static void set_edge(struct edge_conf *conf, const struct node *n)
 	conf->resume_secret = xstrdup("the edges' common one");
 	conf->url = xstrdup("http://edge");
 	conf->common.parts = SIM_PARTS;
+	conf->common.dedupe_ms = SIM_DEDUPE_S * 1000;
 	conf->reactors = 1;
 	conf->io_uring = false; /* the same run on every kernel */
 	conf->out_soft_bytes = 2048;
