@@ -542,22 +542,25 @@ static void on_asked(struct request *base)
 		free(l);
 		return;
 	}
-	if (l->failed) {
+	if (l->failed || (l->last > link->after && !link->topic->located)) {
 		free(l);
 		answer(link, &(struct sub_answer){.failed = true});
 		return;
 	}
 	link->state = LINK_READING;
 	history_failed(link->history);
-	if (l->last >= link->after) {
-		/* Only this reactor was behind: what comes up to `after` is known to the client,
-		 * and what is behind it may be on its way, or past already. */
-		link->history->pos = link->after;
-		link->history->target = l->last;
-		answer(link, &(struct sub_answer){.offset = link->after, .recovered = true});
-	} else {
+	if (l->last < link->after) {
 		answer(link,
 		       &(struct sub_answer){.offset = link->history->pos, .recovered = false});
+	} else {
+		/* Only this reactor was behind: what comes up to `after` is known to the client,
+		 * and what is behind it may be on its way, or past already. Or it is not kept any
+		 * more: that says the first page. */
+		link->history->pos = link->after;
+		link->history->target = l->last;
+		if (l->last == link->after)
+			answer(link,
+			       &(struct sub_answer){.offset = link->after, .recovered = true});
 	}
 	free(l);
 	if (link->topic->located)

@@ -89,6 +89,12 @@ async def test_expired_positions_and_gaps(alone):
             delete_rows(alone, "seq <= %s", cut)
             answer = await d.subscribe("room.1", at)
             assert not answer["recovered"] and answer["offset"] == cut
+            # Also by a reactor that knows nothing of the channel yet.
+            async with contextlib.AsyncExitStack() as stack:
+                for _ in range(8):
+                    e = await stack.enter_async_context(Client(alone.edge_url, t.key))
+                    answer = await e.subscribe("room.1", at)
+                    assert not answer["recovered"] and answer["offset"] == cut
             await d.wait(lambda f: f["op"] == "event" and f["offset"] == last)
             assert [f["offset"] for f in d.events("room.1")] == [s["offset"] for s in sent[8:]]
             (gap,) = gaps(d, "room.1")
