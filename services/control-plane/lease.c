@@ -152,6 +152,12 @@ static struct member *find_member(struct grantor *g, const Penstock__LeaseReport
 	return NULL;
 }
 
+/* More than anybody has of anything; so the sums of them stay numbers. */
+static int64_t bounded(uint64_t n)
+{
+	return n < (uint64_t)1 << 40 ? (int64_t)n : (int64_t)1 << 40;
+}
+
 /* What was reserved and never told of counts as used from now on. */
 static void drop_holders(struct grantor *g, const struct member *m, int64_t now_us)
 {
@@ -162,7 +168,7 @@ static void drop_holders(struct grantor *g, const struct member *m, int64_t now_
 				at = &h->next;
 				continue;
 			}
-			trail_add(&goal->tokens, now_us, now_us, (int64_t)h->held + h->out_tokens);
+			trail_add(&goal->tokens, now_us, now_us, bounded(h->held) + h->out_tokens);
 			*at = h->next;
 			goal->n--;
 			free(h);
@@ -280,11 +286,6 @@ static struct holder *take_holder(struct goal *goal, struct member *m,
 	*at = h;
 	goal->n++;
 	return h;
-}
-
-static int64_t bounded(uint64_t n)
-{
-	return n < (uint64_t)1 << 53 ? (int64_t)n : (int64_t)1 << 53;
 }
 
 /* A counter only grows; what it says beyond is somebody's mistake. */

@@ -658,6 +658,18 @@ START_TEST(strange_reports)
 	ck_assert_uint_eq(numbers.reports, 3);
 	ck_assert_uint_eq(numbers.refused, 2);
 	ck_assert(numbers.learning);
+	/* Sums of such numbers are sums still (UBSan looks), also when it is gone. */
+	for (int i = 0; i < 4000; i++) {
+		r.seq++;
+		use.settled = use.started = i % 2 ? UINT64_MAX : 0;
+		use.held = INT64_MAX;
+		grantor_report(W.grantor, &r, W.now, &answer);
+		grantor_answer_done(&answer);
+	}
+	r.seq++;
+	r.bye = true;
+	grantor_report(W.grantor, &r, W.now, &answer);
+	grantor_answer_done(&answer);
 	finish();
 }
 END_TEST
