@@ -1,12 +1,12 @@
 /* What only the fake can do: faults by a seed. What it has in common with the real one is in
  * tests/conformance. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/bus_fake.h"
 #include "common/strbuf.h"
+#include "tests/unit/common/suite.h"
 
 #define SECOND INT64_C(1000000)
 
@@ -415,29 +415,9 @@ START_TEST(a_hundred_thousand_messages_are_no_matter)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("bus: fake");
-	TCase *tc = tcase_create("faults");
-	SRunner *r;
-	int failed;
-
-	tcase_set_timeout(tc, 30);
-	tcase_add_test(tc, lost_core_messages);
-	tcase_add_test(tc, doubled_core_messages);
-	tcase_add_test(tc, lost_acknowledgements_did_store);
-	tcase_add_test(tc, lost_stores_did_not);
-	tcase_add_test(tc, needless_redeliveries);
-	tcase_add_test(tc, subjects_overtake_each_other_but_keep_their_order);
-	tcase_add_test(tc, the_same_seed_gives_the_same_run);
-	tcase_add_test(tc, a_partition_cuts_one_node_only);
-	tcase_add_test(tc, a_crash_loses_the_last_words);
-	tcase_add_test(tc, a_crashed_nodes_claim_comes_to_another_after_ack_wait);
-	tcase_add_test(tc, a_hundred_thousand_messages_are_no_matter);
-	suite_add_tcase(s, tc);
-	r = srunner_create(s);
-	srunner_run_all(r, CK_ENV);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_TESTS("bus: fake", lost_core_messages, doubled_core_messages, lost_acknowledgements_did_store,
+	  lost_stores_did_not, needless_redeliveries,
+	  subjects_overtake_each_other_but_keep_their_order, the_same_seed_gives_the_same_run,
+	  a_partition_cuts_one_node_only, a_crash_loses_the_last_words,
+	  a_crashed_nodes_claim_comes_to_another_after_ack_wait,
+	  a_hundred_thousand_messages_are_no_matter)

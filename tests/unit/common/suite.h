@@ -1,11 +1,13 @@
-/* The tail of each test program here: a list of tests, run by Check, and the exit status. */
+/* The tail of a test program: a list of tests, run by Check, and the exit status. */
 #ifndef PENSTOCK_TEST_SUITE_H
 #define PENSTOCK_TEST_SUITE_H
 
 #include <check.h>
 #include <stdlib.h>
 
-static inline int run_tests(const char *name, const TTest *const *tests, size_t n)
+/* before, after: around each test; NULL: nothing. */
+static inline int run_tests(const char *name, void (*before)(void), void (*after)(void),
+			    const TTest *const *tests, size_t n)
 {
 	Suite *suite = suite_create(name);
 	TCase *tcase = tcase_create(name);
@@ -13,6 +15,7 @@ static inline int run_tests(const char *name, const TTest *const *tests, size_t 
 	int failed;
 
 	tcase_set_timeout(tcase, 120); /* sanitizers on a loaded machine are slow */
+	tcase_add_checked_fixture(tcase, before, after);
 	for (size_t i = 0; i < n; i++)
 		tcase_add_test(tcase, tests[i]);
 	suite_add_tcase(suite, tcase);
@@ -23,12 +26,13 @@ static inline int run_tests(const char *name, const TTest *const *tests, size_t 
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-#define RUN_TESTS(name, ...)                                                                       \
+#define RUN_TESTS_WITH(name, before, after, ...)                                                   \
 	int main(void)                                                                             \
 	{                                                                                          \
 		const TTest *const tests[] = {__VA_ARGS__};                                        \
                                                                                                    \
-		return run_tests(name, tests, sizeof(tests) / sizeof(*tests));                     \
+		return run_tests(name, before, after, tests, sizeof(tests) / sizeof(*tests));      \
 	}
+#define RUN_TESTS(name, ...) RUN_TESTS_WITH(name, NULL, NULL, __VA_ARGS__)
 
 #endif

@@ -1,8 +1,8 @@
 /* Exact times of the rate limiter. */
-#include <check.h>
 #include <stdlib.h>
 
 #include "common/gcra.h"
+#include "tests/unit/common/suite.h"
 
 #define MS INT64_C(1000000)
 #define S  INT64_C(1000000000)
@@ -135,23 +135,6 @@ START_TEST(no_overflow)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("gcra");
-	TCase *c = tcase_create("gcra");
-	tcase_add_test(c, burst_then_rate);
-	tcase_add_test(c, asking_changes_nothing);
-	tcase_add_test(c, full_again_after_a_pause);
-	tcase_add_test(c, larger_than_the_burst);
-	tcase_add_test(c, never_faster_than_the_rate);
-	tcase_add_test(c, left);
-	tcase_add_test(c, giving_back);
-	tcase_add_test(c, no_limit);
-	tcase_add_test(c, no_overflow);
-	suite_add_tcase(s, c);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_TESTS("gcra", burst_then_rate, asking_changes_nothing, full_again_after_a_pause,
+	  larger_than_the_burst, never_faster_than_the_rate, left, giving_back, no_limit,
+	  no_overflow)

@@ -1,5 +1,4 @@
 /* The door for files: what a path may name, and that none leads out of the folder. */
-#include <check.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 
 #include "services/edge/files.h"
 #include "tests/unit/common/remove.h"
+#include "tests/unit/common/suite.h"
 
 static char base[64];
 static int dir;
@@ -177,23 +177,5 @@ START_TEST(test_types)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("files");
-	TCase *tc = tcase_create("files");
-	SRunner *runner;
-	int failed;
-
-	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_add_test(tc, test_files);
-	tcase_add_test(tc, test_no_way_out);
-	tcase_add_test(tc, test_what_is_no_file);
-	tcase_add_test(tc, test_long_paths);
-	tcase_add_test(tc, test_types);
-	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_TESTS_WITH("files", setup, teardown, test_files, test_no_way_out, test_what_is_no_file,
+	       test_long_paths, test_types)

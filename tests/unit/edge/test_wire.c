@@ -1,11 +1,11 @@
 /* What comes from the bus: read as protobuf-c writes it, and told apart from what is none of the
  * channel's. */
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/event.pb-c.h"
 #include "services/edge/wire.h"
+#include "tests/unit/common/suite.h"
 
 static const struct event_view good = {.id = {"i", 1},
 				       .tenant = {"t", 1},
@@ -134,20 +134,5 @@ START_TEST(nesting_is_bounded)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("edge: wire");
-	TCase *tc = tcase_create("wire");
-
-	tcase_add_test(tc, an_event_as_protobuf_writes_it);
-	tcase_add_test(tc, another_channels_event_does_not_fit);
-	tcase_add_test(tc, what_is_no_text_does_not_fit);
-	tcase_add_test(tc, what_is_no_json_does_not_fit);
-	tcase_add_test(tc, nesting_is_bounded);
-	suite_add_tcase(s, tc);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_ENV);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_TESTS("edge: wire", an_event_as_protobuf_writes_it, another_channels_event_does_not_fit,
+	  what_is_no_text_does_not_fit, what_is_no_json_does_not_fit, nesting_is_bounded)

@@ -423,29 +423,8 @@ START_TEST(a_replay)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {what_matches_goes_into_the_queues,
-				      a_full_queue_waits_in_the_log,
-				      handed_out_signed,
-				      handed_out_in_turns,
-				      what_was_answered,
-				      a_retry_after_is_a_floor,
-				      a_dead_delivery,
-				      gone_disables_at_once_and_is_told,
-				      failing_for_long_disables,
-				      too_many_dead_deliveries_disable,
-				      a_replay};
-	Suite *s = suite_create("hooks");
-	TCase *tc = tcase_create("hooks");
-	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 30);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tc, tests[i]);
-	suite_add_tcase(s, tc);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_TESTS_WITH("hooks", setup, teardown, what_matches_goes_into_the_queues,
+	       a_full_queue_waits_in_the_log, handed_out_signed, handed_out_in_turns,
+	       what_was_answered, a_retry_after_is_a_floor, a_dead_delivery,
+	       gone_disables_at_once_and_is_told, failing_for_long_disables,
+	       too_many_dead_deliveries_disable, a_replay)

@@ -164,19 +164,4 @@ START_TEST(what_has_moved_on)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {commands, rate_and_end, what_has_moved_on};
-	Suite *s = suite_create("redrive");
-	TCase *tc = tcase_create("redrive");
-	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 30);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tc, tests[i]);
-	suite_add_tcase(s, tc);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_TESTS_WITH("redrive", setup, teardown, commands, rate_and_end, what_has_moved_on)

@@ -188,22 +188,7 @@ START_TEST(a_log_that_is_gone)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-	    what_is_due_has_its_ticket,  a_delayed_task_has_its_first_ticket,
-	    tenants_take_turns,          what_was_let_go_is_not_asked_for_again,
-	    a_late_note_changes_nothing, a_log_that_is_gone};
-	Suite *s = suite_create("release");
-	TCase *tc = tcase_create("release");
-	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 30);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tc, tests[i]);
-	suite_add_tcase(s, tc);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_TESTS_WITH("release", setup, teardown, what_is_due_has_its_ticket,
+	       a_delayed_task_has_its_first_ticket, tenants_take_turns,
+	       what_was_let_go_is_not_asked_for_again, a_late_note_changes_nothing,
+	       a_log_that_is_gone)

@@ -200,24 +200,7 @@ START_TEST(no_faster_than_its_rate)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {an_event_goes_to_a_channel,
-				      an_event_starts_a_task,
-				      what_is_refused_for_good_is_counted_and_told,
-				      it_goes_on_from_the_first_that_had_no_answer,
-				      noted_twice_counts_once,
-				      no_faster_than_its_rate};
-	Suite *s = suite_create("replay");
-	TCase *tc = tcase_create("replay");
-	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 30);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tc, tests[i]);
-	suite_add_tcase(s, tc);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_TESTS_WITH("replay", setup, teardown, an_event_goes_to_a_channel, an_event_starts_a_task,
+	       what_is_refused_for_good_is_counted_and_told,
+	       it_goes_on_from_the_first_that_had_no_answer, noted_twice_counts_once,
+	       no_faster_than_its_rate)

@@ -167,21 +167,5 @@ START_TEST(tenants_take_turns)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {one_due_time_is_one_task, what_was_missed,
-				      a_minute_begins_meanwhile, refused_and_changed,
-				      tenants_take_turns};
-	Suite *s = suite_create("schedule");
-	TCase *tc = tcase_create("schedule");
-	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 30);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tc, tests[i]);
-	suite_add_tcase(s, tc);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_TESTS_WITH("schedule", setup, teardown, one_due_time_is_one_task, what_was_missed,
+	       a_minute_begins_meanwhile, refused_and_changed, tenants_take_turns)

@@ -279,23 +279,6 @@ START_TEST(tenants_take_turns)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {one_event_is_one_task, several_triggers_of_an_event,
-				      the_look_is_bounded,   from_the_first_trigger_on,
-				      a_paused_one,          a_loop_ends,
-				      no_longer_in_the_log,  too_large_for_a_task,
-				      tenants_take_turns};
-	Suite *s = suite_create("trigger");
-	TCase *tc = tcase_create("trigger");
-	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 30);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tc, tests[i]);
-	suite_add_tcase(s, tc);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_TESTS_WITH("trigger", setup, teardown, one_event_is_one_task, several_triggers_of_an_event,
+	       the_look_is_bounded, from_the_first_trigger_on, a_paused_one, a_loop_ends,
+	       no_longer_in_the_log, too_large_for_a_task, tenants_take_turns)

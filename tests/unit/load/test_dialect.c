@@ -1,5 +1,4 @@
 /* How the load generator reads what servers say. */
-#include <check.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/unit/common/suite.h"
 #include "tools/load/dialect.h"
 #include "tools/load/watch.h"
 
@@ -104,20 +104,4 @@ START_TEST(watch_of_itself)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("dialect");
-	TCase *c = tcase_create("all");
-	SRunner *r = srunner_create(s);
-	int failed;
-
-	tcase_add_test(c, nats_frame_of_many);
-	tcase_add_test(c, nats_frame_that_lies);
-	tcase_add_test(c, penstock_and_nchan);
-	tcase_add_test(c, watch_of_itself);
-	suite_add_tcase(s, c);
-	srunner_run_all(r, CK_NORMAL);
-	failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_TESTS("dialect", nats_frame_of_many, nats_frame_that_lies, penstock_and_nchan, watch_of_itself)

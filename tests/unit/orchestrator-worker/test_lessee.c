@@ -1,9 +1,9 @@
 /* What a worker believes of its grantor. */
-#include <check.h>
 #include <stdlib.h>
 
 #include "common/bus_fake.h"
 #include "services/orchestrator-worker/lessee.h"
+#include "tests/unit/common/suite.h"
 
 static void run(struct loop *loop, int64_t us)
 {
@@ -49,15 +49,4 @@ START_TEST(reconnect_is_no_silence)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("lessee");
-	TCase *t = tcase_create("lessee");
-	tcase_add_test(t, reconnect_is_no_silence);
-	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed > 0;
-}
+RUN_TESTS("lessee", reconnect_is_no_silence)

@@ -1,5 +1,4 @@
 /* The pure parts: pipelines, slices, event streams, the OpenAI interface of limits. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "services/orchestrator-worker/slice.h"
 #include "services/orchestrator-worker/sse.h"
 #include "services/orchestrator-worker/target.h"
+#include "tests/unit/common/suite.h"
 
 static struct error err;
 
@@ -269,18 +269,5 @@ START_TEST(openai_others)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {pipeline_good, pipeline_bad,    slices,        sse_any_cut,
-				      sse_bounds,    openai_requests, openai_chunks, openai_others};
-	Suite *suite = suite_create("parts");
-	TCase *tc = tcase_create("parts");
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tc, tests[i]);
-	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
-}
+RUN_TESTS("parts", pipeline_good, pipeline_bad, slices, sse_any_cut, sse_bounds, openai_requests,
+	  openai_chunks, openai_others)

@@ -1,8 +1,8 @@
 /* Providers: requests, streams and whole answers, and that all give one form of answer. */
-#include <check.h>
 #include <string.h>
 
 #include "services/orchestrator-worker/provider.h"
+#include "tests/unit/common/suite.h"
 
 static struct reply r;
 static struct strbuf out;
@@ -221,21 +221,6 @@ START_TEST(embeddings_that_are_none)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-	    who_speaks,        anthropic_requests, anthropic_stream,
-	    anthropic_whole,   anthropic_errors,   openai_tools,
-	    tools_are_bounded, embeddings,         embeddings_that_are_none};
-	Suite *suite = suite_create("provider");
-	TCase *tc = tcase_create("provider");
-	tcase_add_checked_fixture(tc, setup, teardown);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tc, tests[i]);
-	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
-}
+RUN_TESTS_WITH("provider", setup, teardown, who_speaks, anthropic_requests, anthropic_stream,
+	       anthropic_whole, anthropic_errors, openai_tools, tools_are_bounded, embeddings,
+	       embeddings_that_are_none)

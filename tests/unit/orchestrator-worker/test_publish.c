@@ -1,10 +1,10 @@
 /* The stage kind publish: the command of an input, the outcome of an answer. */
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/command.pb-c.h"
 #include "services/orchestrator-worker/publish.h"
+#include "tests/unit/common/suite.h"
 
 static Penstock__Command *command_of(const char *input, struct error *err)
 {
@@ -122,17 +122,4 @@ START_TEST(answers)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("publish");
-	TCase *tc = tcase_create("publish");
-	tcase_add_test(tc, command);
-	tcase_add_test(tc, bad_inputs);
-	tcase_add_test(tc, answers);
-	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
-}
+RUN_TESTS("publish", command, bad_inputs, answers)

@@ -1,9 +1,9 @@
 /* The breaker and the retry budget, by tables of what happens when. */
-#include <check.h>
 #include <stdio.h>
 
 #include "services/orchestrator-worker/breaker.h"
 #include "services/orchestrator-worker/budget.h"
+#include "tests/unit/common/suite.h"
 
 #define SOME_TIME INT64_C(1700000000000)
 
@@ -204,27 +204,6 @@ START_TEST(tenants_have_their_own)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {few_calls_say_nothing,
-				      half_of_them,
-				      the_window_moves,
-				      probes_close_it,
-				      a_probe_opens_it_for_longer,
-				      three_probes_at_once,
-				      late_ends_count_no_more,
-				      what_is_allowed,
-				      over_time,
-				      how_long_to_wait,
-				      tenants_have_their_own};
-	Suite *suite = suite_create("retry");
-	TCase *tc = tcase_create("retry");
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tc, tests[i]);
-	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
-}
+RUN_TESTS("retry", few_calls_say_nothing, half_of_them, the_window_moves, probes_close_it,
+	  a_probe_opens_it_for_longer, three_probes_at_once, late_ends_count_no_more,
+	  what_is_allowed, over_time, how_long_to_wait, tenants_have_their_own)

@@ -1,9 +1,9 @@
 /* The saga's table: a test for each move of a task and a stage. Writes: test_saga_log.c. */
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/json.h"
+#include "tests/unit/common/suite.h"
 #include "tests/unit/orchestrator-worker/saga_rig.h"
 
 #define CHAIN                                                                                      \
@@ -486,39 +486,10 @@ START_TEST(expires_behind_a_write)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {straight,
-				      ticket_before_its_event,
-				      ticket_beside_its_event,
-				      chat_usage,
-				      fan_out_fan_in,
-				      document_is_the_same_every_time,
-				      output_too_large,
-				      attempts_are_exact,
-				      retry_after_is_a_floor,
-				      throttled_is_no_attempt,
-				      held_is_the_same_attempt,
-				      held_until_too_late,
-				      another_one_fails_while_it_is_held,
-				      who_answered,
-				      final_at_once,
-				      one_failure_stops_the_others,
-				      failure_while_a_start_waits,
-				      bad_input,
-				      bad_input_before_the_start_is_written,
-				      no_pipeline,
-				      expires_while_calling,
-				      expired_already,
-				      expires_behind_a_write};
-	Suite *suite = suite_create("saga");
-	TCase *tc = tcase_create("saga");
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tc, tests[i]);
-	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
-}
+RUN_TESTS("saga", straight, ticket_before_its_event, ticket_beside_its_event, chat_usage,
+	  fan_out_fan_in, document_is_the_same_every_time, output_too_large, attempts_are_exact,
+	  retry_after_is_a_floor, throttled_is_no_attempt, held_is_the_same_attempt,
+	  held_until_too_late, another_one_fails_while_it_is_held, who_answered, final_at_once,
+	  one_failure_stops_the_others, failure_while_a_start_waits, bad_input,
+	  bad_input_before_the_start_is_written, no_pipeline, expires_while_calling,
+	  expired_already, expires_behind_a_write)

@@ -1,9 +1,9 @@
 /* Transitions that the other tests of the saga do not happen to take: somebody else's word, or the
  * task's deadline, at a moment at which it seldom comes. */
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/unit/common/suite.h"
 #include "tests/unit/orchestrator-worker/saga_rig.h"
 
 #define ONE     "{'stages':[{'id':'a','kind':'http'}]}"
@@ -225,20 +225,6 @@ START_TEST(checking_paused)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {accepting_ending, accepting_ended,  starting_ending,
-				      output_ended,     output_dropped,   ending_dropped,
-				      skipping_stopped, starting_stopped, failing_stopped,
-				      held_failing,     checking_paused};
-	Suite *suite = suite_create("saga_arrows");
-	TCase *tc = tcase_create("saga_arrows");
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tc, tests[i]);
-	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
-}
+RUN_TESTS("saga_arrows", accepting_ending, accepting_ended, starting_ending, output_ended,
+	  output_dropped, ending_dropped, skipping_stopped, starting_stopped, failing_stopped,
+	  held_failing, checking_paused)

@@ -1,6 +1,6 @@
 /* A worker that is to stop: what a task still does there, and what the next worker finds. */
-#include <check.h>
 
+#include "tests/unit/common/suite.h"
 #include "tests/unit/orchestrator-worker/saga_rig.h"
 
 /* chat, then a transform, then a chat again */
@@ -222,27 +222,6 @@ START_TEST(while_the_output_is_made)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {not_started,
-				      held,
-
-				      behind_the_call,
-				      the_last_call_ends_the_task,
-				      between_two_attempts,
-				      at_once_spends_no_attempt,
-				      at_once_keeps_what_is_done,
-				      at_once_behind_a_write,
-				      cancelled_meanwhile,
-				      while_the_output_is_made};
-	Suite *suite = suite_create("saga_drain");
-	TCase *tc = tcase_create("saga");
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tc, tests[i]);
-	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
-}
+RUN_TESTS("saga_drain", not_started, held, behind_the_call, the_last_call_ends_the_task,
+	  between_two_attempts, at_once_spends_no_attempt, at_once_keeps_what_is_done,
+	  at_once_behind_a_write, cancelled_meanwhile, while_the_output_is_made)

@@ -1,10 +1,10 @@
 /* The saga and the log: writes that are lost, refused and fenced, and tasks taken over at every
  * point. */
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/json.h"
+#include "tests/unit/common/suite.h"
 #include "tests/unit/orchestrator-worker/saga_rig.h"
 
 #define CHAT                                                                                       \
@@ -462,40 +462,10 @@ START_TEST(killer_stage)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {unknown_and_lost,
-				      unknown_and_there,
-				      there_but_cancelled_since,
-				      fenced_by_the_same_ticket,
-				      fenced_by_another_ticket,
-				      refused_for_good,
-				      trimmed_under_us,
-				      ids_tell_writes_apart,
-				      cancelled_while_calling,
-				      idle_hint,
-				      hint_behind_a_write,
-				      over_already,
-				      repeat_of_a_running_one,
-				      parked_and_back,
-				      parked_is_left_alone,
-				      redriven_goes_on,
-				      redriven_needs_its_ticket,
-				      resume_at_every_point,
-				      resume_counts_on,
-				      resume_in_backoff,
-				      resume_behind_a_throttled_one,
-				      resume_behind_a_final_failure,
-				      resume_keeps_usage,
-				      killer_stage};
-	Suite *suite = suite_create("saga_log");
-	TCase *tc = tcase_create("saga");
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tc, tests[i]);
-	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
-}
+RUN_TESTS("saga_log", unknown_and_lost, unknown_and_there, there_but_cancelled_since,
+	  fenced_by_the_same_ticket, fenced_by_another_ticket, refused_for_good, trimmed_under_us,
+	  ids_tell_writes_apart, cancelled_while_calling, idle_hint, hint_behind_a_write,
+	  over_already, repeat_of_a_running_one, parked_and_back, parked_is_left_alone,
+	  redriven_goes_on, redriven_needs_its_ticket, resume_at_every_point, resume_counts_on,
+	  resume_in_backoff, resume_behind_a_throttled_one, resume_behind_a_final_failure,
+	  resume_keeps_usage, killer_stage)

@@ -1,7 +1,7 @@
 /* Tasks that have to wait and give their place back, and how they go on. */
-#include <check.h>
 #include <string.h>
 
+#include "tests/unit/common/suite.h"
 #include "tests/unit/orchestrator-worker/saga_rig.h"
 
 #define CHAT                                                                                       \
@@ -283,28 +283,6 @@ START_TEST(delayed)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {held,
-				      again_and_again,
-				      in_backoff,
-				      a_short_wait_is_held,
-				      others_go_on,
-				      cancelled_meanwhile,
-				      written_but_not_known,
-				      deadline_behind_it,
-				      stopped_while_it_is_parked,
-				      throttled_too_often,
-				      throttled_for_too_long,
-				      delayed};
-	Suite *suite = suite_create("saga_park");
-	TCase *tc = tcase_create("saga_park");
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tc, tests[i]);
-	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
-}
+RUN_TESTS("saga_park", held, again_and_again, in_backoff, a_short_wait_is_held, others_go_on,
+	  cancelled_meanwhile, written_but_not_known, deadline_behind_it,
+	  stopped_while_it_is_parked, throttled_too_often, throttled_for_too_long, delayed)

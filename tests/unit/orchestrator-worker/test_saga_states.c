@@ -1,5 +1,4 @@
 /* docs/states.md says what saga_states.c does, and the tests beside this one do what both say. */
-#include <check.h>
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/unit/common/suite.h"
 #include "tests/unit/orchestrator-worker/saga_rig.h"
 
 static bool said[MACHINES][RIG_STATES], arrow[MACHINES][RIG_STATES][RIG_STATES];
@@ -141,17 +141,4 @@ START_TEST(each_arrow_is_taken_by_a_test)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("saga_states");
-	TCase *tc = tcase_create("saga_states");
-	tcase_set_timeout(tc, 120);
-	tcase_add_test(tc, page_and_table);
-	tcase_add_test(tc, each_arrow_is_taken_by_a_test);
-	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
-}
+RUN_TESTS("saga_states", page_and_table, each_arrow_is_taken_by_a_test)

@@ -1,6 +1,6 @@
 /* Times of a stage: until its first call begins, and until it is complete. */
-#include <check.h>
 
+#include "tests/unit/common/suite.h"
 #include "tests/unit/orchestrator-worker/saga_rig.h"
 
 #define TIMED                                                                                      \
@@ -128,19 +128,5 @@ START_TEST(in_time)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-	    no_permit,     too_slow, over_all_attempts, no_retry_behind_it, parked_over_it,
-	    carried_along, in_time};
-	Suite *suite = suite_create("saga_time");
-	TCase *tc = tcase_create("saga_time");
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tc, tests[i]);
-	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed_tests = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed_tests > 0;
-}
+RUN_TESTS("saga_time", no_permit, too_slow, over_all_attempts, no_retry_behind_it, parked_over_it,
+	  carried_along, in_time)

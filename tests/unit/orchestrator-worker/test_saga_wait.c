@@ -1,9 +1,9 @@
 /* The stage kind wait: held here while it is short, parked when it is long, and never longer than
  * it was to be. */
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/unit/common/suite.h"
 #include "tests/unit/orchestrator-worker/saga_rig.h"
 
 #define WAIT                                                                                       \
@@ -138,19 +138,5 @@ START_TEST(bad_inputs)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {short_one,         over_already,  long_one_is_parked,
-				      goes_on_elsewhere, beside_a_call, expires_while_it_waits,
-				      bad_inputs};
-	Suite *suite = suite_create("saga_wait");
-	TCase *tc = tcase_create("saga");
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tc, tests[i]);
-	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
-}
+RUN_TESTS("saga_wait", short_one, over_already, long_one_is_parked, goes_on_elsewhere,
+	  beside_a_call, expires_while_it_waits, bad_inputs)

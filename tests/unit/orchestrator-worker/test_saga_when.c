@@ -1,7 +1,7 @@
 /* Stages with a condition: when they are asked, what is skipped with them, and what is left. */
-#include <check.h>
 #include <string.h>
 
+#include "tests/unit/common/suite.h"
 #include "tests/unit/orchestrator-worker/saga_rig.h"
 
 /* a, then b or c or none, then d of what ran, and e of b alone */
@@ -174,24 +174,5 @@ START_TEST(drained_while_asked)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {one_of_two,
-				      plain_input,
-				      none,
-				      resumed,
-				      fails_and_is_asked_again,
-				      fails_for_good,
-				      cancelled_while_asked,
-				      drained_while_asked};
-	Suite *suite = suite_create("saga_when");
-	TCase *tc = tcase_create("saga");
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tc, tests[i]);
-	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
-}
+RUN_TESTS("saga_when", one_of_two, plain_input, none, resumed, fails_and_is_asked_again,
+	  fails_for_good, cancelled_while_asked, drained_while_asked)

@@ -1,6 +1,5 @@
 /* Targets over real sockets: a small HTTP server in this process (libmicrohttpd) does what its path
  * says. */
-#include <check.h>
 #include <microhttpd.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "services/orchestrator-worker/target.h"
+#include "tests/unit/common/suite.h"
 
 static struct loop *loop;
 static struct http_client *http, *guarded;
@@ -956,44 +956,11 @@ START_TEST(too_large)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {streamed,
-				      whole,
-				      failures,
-				      retry_after_as_a_date,
-				      timeouts,
-				      done_is_done,
-				      no_connection,
-				      never_sent,
-				      plain_http,
-				      guarded_origins,
-				      concurrency,
-				      tenants_take_turns,
-				      a_full_line_has_places_for_others,
-				      rate,
-				      tokens_are_reserved_and_settled,
-				      a_cut_call_keeps_its_place_for_a_moment,
-				      waiting_is_bounded,
-				      cancel_gives_back,
-				      too_large,
-				      breaker_opens,
-				      breaker_opens_before_a_queue,
-				      throttled_and_rejected_keep_it_closed,
-				      impatience_keeps_it_closed,
-				      fallbacks_in_order,
-				      retries_have_a_budget,
-				      a_model_that_moves};
-	Suite *suite = suite_create("target");
-	TCase *tc = tcase_create("target");
-	tcase_set_timeout(tc, 60);
-	tcase_add_checked_fixture(tc, setup, teardown);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tc, tests[i]);
-	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
-}
+RUN_TESTS_WITH("target", setup, teardown, streamed, whole, failures, retry_after_as_a_date,
+	       timeouts, done_is_done, no_connection, never_sent, plain_http, guarded_origins,
+	       concurrency, tenants_take_turns, a_full_line_has_places_for_others, rate,
+	       tokens_are_reserved_and_settled, a_cut_call_keeps_its_place_for_a_moment,
+	       waiting_is_bounded, cancel_gives_back, too_large, breaker_opens,
+	       breaker_opens_before_a_queue, throttled_and_rejected_keep_it_closed,
+	       impatience_keeps_it_closed, fallbacks_in_order, retries_have_a_budget,
+	       a_model_that_moves)

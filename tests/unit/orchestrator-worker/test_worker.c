@@ -1,11 +1,11 @@
 /* The worker's shell on a fake broker: the life of a task, with crashes, repeats, cancels and a
  * clean stop. */
-#include <check.h>
 #include <string.h>
 
 #include "common/names.h"
 #include "proto/store.pb-c.h"
 #include "proto/task.pb-c.h"
+#include "tests/unit/common/suite.h"
 #include "tests/unit/orchestrator-worker/cluster.h"
 
 #define STEPS                                                                                      \
@@ -570,42 +570,9 @@ START_TEST(faults)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {straight,
-				      ticket_without_event,
-				      many_at_once,
-				      slots,
-				      crash_and_take_over,
-				      partitioned_and_fenced,
-				      progress,
-				      second_ticket,
-				      cancelled,
-				      cancelled_unheard,
-				      retried,
-				      rolled_up,
-				      stops_clean,
-				      stops_after_its_grace,
-				      stops_at_once_when_told_twice,
-				      drained_and_taken_back,
-				      taken_back_while_it_drains,
-				      unknown_pipeline,
-				      bad_ticket,
-				      trimmed,
-				      trimmed_while_it_was_delayed,
-				      trimmed_in_the_middle,
-				      archive_away,
-				      faults};
-	Suite *suite = suite_create("worker");
-	TCase *tc = tcase_create("worker");
-	tcase_set_timeout(tc, 60);
-	tcase_add_checked_fixture(tc, setup, teardown);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tc, tests[i]);
-	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
-}
+RUN_TESTS_WITH("worker", setup, teardown, straight, ticket_without_event, many_at_once, slots,
+	       crash_and_take_over, partitioned_and_fenced, progress, second_ticket, cancelled,
+	       cancelled_unheard, retried, rolled_up, stops_clean, stops_after_its_grace,
+	       stops_at_once_when_told_twice, drained_and_taken_back, taken_back_while_it_drains,
+	       unknown_pipeline, bad_ticket, trimmed, trimmed_while_it_was_delayed,
+	       trimmed_in_the_middle, archive_away, faults)

@@ -1,5 +1,4 @@
 /* Words of the command line, tables and timelines. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +7,7 @@
 
 #include "common/json.h"
 #include "tests/unit/common/remove.h"
+#include "tests/unit/common/suite.h"
 #include "tools/penstock/cli.h"
 
 static json_t *from_text(const char *text)
@@ -366,21 +366,6 @@ START_TEST(test_timeline_odd)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {test_globals,  test_find_and_fit, test_table_of_commands,
-				      test_options,  test_int,          test_values,
-				      test_settings, test_table,        test_object,
-				      test_segment,  test_timeline,     test_timeline_odd};
-	Suite *suite = suite_create("cli");
-	TCase *tcase = tcase_create("cli");
-	tcase_set_timeout(tcase, 120);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(*tests); i++)
-		tcase_add_test(tcase, tests[i]);
-	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_TESTS("cli", test_globals, test_find_and_fit, test_table_of_commands, test_options, test_int,
+	  test_values, test_settings, test_table, test_object, test_segment, test_timeline,
+	  test_timeline_odd)

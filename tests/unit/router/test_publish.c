@@ -1,8 +1,8 @@
 /* Events through a whole router: answers, idempotency, failures of the broker. */
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/common/suite.h"
 #include "tests/unit/router/world.h"
 
 static struct world w;
@@ -445,36 +445,8 @@ START_TEST(faults)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("router: publish");
-	TCase *c = tcase_create("publish");
-	tcase_add_checked_fixture(c, setup, teardown);
-	tcase_add_test(c, durable);
-	tcase_add_test(c, without_a_key_each_is_new);
-	tcase_add_test(c, ephemeral);
-	tcase_add_test(c, repeat_from_memory);
-	tcase_add_test(c, repeat_from_the_stream);
-	tcase_add_test(c, conflict_in_each_member);
-	tcase_add_test(c, two_at_once);
-	tcase_add_test(c, two_at_once_two_routers);
-	tcase_add_test(c, two_at_once_conflict);
-	tcase_add_test(c, two_at_once_conflict_two_routers);
-	tcase_add_test(c, lost_acknowledgement);
-	tcase_add_test(c, lost_store);
-	tcase_add_test(c, trimmed_before_the_repeat);
-	tcase_add_test(c, log_full);
-	tcase_add_test(c, too_many_in_flight);
-	tcase_add_test(c, limits);
-	tcase_add_test(c, malformed);
-	tcase_add_test(c, wrong_part);
-	tcase_add_test(c, refusals);
-	tcase_add_test(c, new_epoch);
-	tcase_add_test(c, faults);
-	suite_add_tcase(s, c);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_TESTS_WITH("router: publish", setup, teardown, durable, without_a_key_each_is_new, ephemeral,
+	       repeat_from_memory, repeat_from_the_stream, conflict_in_each_member, two_at_once,
+	       two_at_once_two_routers, two_at_once_conflict, two_at_once_conflict_two_routers,
+	       lost_acknowledgement, lost_store, trimmed_before_the_repeat, log_full,
+	       too_many_in_flight, limits, malformed, wrong_part, refusals, new_epoch, faults)

@@ -1,9 +1,9 @@
 /* The memory of idempotency keys: bounded, least recently used first out. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "services/router/recent.h"
+#include "tests/unit/common/suite.h"
 
 static struct id make(unsigned i)
 {
@@ -107,19 +107,4 @@ START_TEST(no_id)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("recent");
-	TCase *c = tcase_create("recent");
-	tcase_add_test(c, find_and_replace);
-	tcase_add_test(c, oldest_goes_first);
-	tcase_add_test(c, many);
-	tcase_add_test(c, clear);
-	tcase_add_test(c, no_id);
-	suite_add_tcase(s, c);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_TESTS("recent", find_and_replace, oldest_goes_first, many, clear, no_id)

@@ -1,12 +1,12 @@
 /* Tasks through a whole router: the pair of stores, repeats, a full queue, cancelling, windows and
  * backlogs. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/json.h"
 #include "proto/store.pb-c.h"
+#include "tests/unit/common/suite.h"
 #include "tests/unit/router/world.h"
 
 #define MAX_TICKETS 64
@@ -1042,51 +1042,13 @@ START_TEST(a_stray_task_runs)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("router: tasks");
-	TCase *c = tcase_create("tasks");
-	tcase_add_checked_fixture(c, setup, teardown);
-	tcase_add_test(c, submit);
-	tcase_add_test(c, delayed);
-	tcase_add_test(c, delayed_until_now);
-	tcase_add_test(c, no_deadline_no_key);
-	tcase_add_test(c, repeat);
-	tcase_add_test(c, repeat_after_the_end);
-	tcase_add_test(c, two_at_once_two_routers);
-	tcase_add_test(c, no_pipeline);
-	tcase_add_test(c, queue_full);
-	tcase_add_test(c, queue_full_and_crash);
-	tcase_add_test(c, log_full);
-	tcase_add_test(c, lost_acknowledgements);
-	tcase_add_test(c, faults);
-	tcase_add_test(c, cancel);
-	tcase_add_test(c, cancel_too_late);
-	tcase_add_test(c, cancel_nothing);
-	tcase_add_test(c, cancel_of_what_was_trimmed);
-	tcase_add_test(c, cancel_races);
-	tcase_add_test(c, cancel_with_lost_acknowledgements);
-	tcase_add_test(c, backlog_in_order);
-	tcase_add_test(c, lost_ends_are_found);
-	tcase_add_test(c, shadow_queues_all);
-	tcase_add_test(c, release_through_the_window);
-	tcase_add_test(c, release_counts_against_limits);
-	tcase_add_test(c, tokens_a_minute);
-	tcase_add_test(c, release_of_nonsense);
-	tcase_add_test(c, batch_apart);
-	tcase_add_test(c, tokens_count);
-	tcase_add_test(c, redrive_once);
-	tcase_add_test(c, redrive_of_what_is_none);
-	tcase_add_test(c, redrive_of_what_was_trimmed);
-	tcase_add_test(c, backlog_survives);
-	tcase_add_test(c, full_queue_holds_the_backlog);
-	tcase_add_test(c, bad_ticket);
-	tcase_add_test(c, strays);
-	tcase_add_test(c, a_stray_task_runs);
-	suite_add_tcase(s, c);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+RUN_TESTS_WITH("router: tasks", setup, teardown, submit, delayed, delayed_until_now,
+	       no_deadline_no_key, repeat, repeat_after_the_end, two_at_once_two_routers,
+	       no_pipeline, queue_full, queue_full_and_crash, log_full, lost_acknowledgements,
+	       faults, cancel, cancel_too_late, cancel_nothing, cancel_of_what_was_trimmed,
+	       cancel_races, cancel_with_lost_acknowledgements, backlog_in_order,
+	       lost_ends_are_found, shadow_queues_all, release_through_the_window,
+	       release_counts_against_limits, tokens_a_minute, release_of_nonsense, batch_apart,
+	       tokens_count, redrive_once, redrive_of_what_is_none, redrive_of_what_was_trimmed,
+	       backlog_survives, full_queue_holds_the_backlog, bad_ticket, strays,
+	       a_stray_task_runs)
