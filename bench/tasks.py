@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import time
 
@@ -88,7 +89,7 @@ class Queue:
                 meanwhile()
             line = worker.stdout.readline()  # written when all is done; the process is still there to be measured
         finally:
-            worker.kill()
+            os.kill(worker.pid, signal.SIGKILL)  # not worker.kill(), which reaps one that has ended
             usage = os.wait4(worker.pid, 0)[2]
             worker.returncode = 0
         if not line:
