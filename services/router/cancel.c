@@ -94,20 +94,8 @@ static void write_cancelled(struct cancel *c, uint64_t last_seq)
 	cmd.session = c->session;
 	cmd.principal = c->principal;
 	cmd.trace = c->trace;
-	Penstock__Event ev = PENSTOCK__EVENT__INIT;
-	router_fill_event(r, &cmd, &ev);
-	ev.id = c->event.text;
-	ev.channel = c->channel;
-	ev.type = (char *)"task.cancelled";
-	ev.version = 1;
-	ev.data.data = (uint8_t *)r->text.data;
-	ev.data.len = r->text.len;
-	size_t len = router_pack_event(r, &ev);
-	struct subject subject = subject_evt(c->part, c->tenant, c->channel);
-	struct bus_store_opts opts = {.msg_id = c->event.text,
-				      .expect_last_seq = (int64_t)last_seq,
-				      .timeout_ms = r->conf.store_timeout_ms};
-	bus_store(r->bus, subject.text, &opts, r->event.data, len, written, c);
+	router_store_transition(r, &cmd, c->part, c->channel, "task.cancelled", c->event,
+				(int64_t)last_seq, written, c);
 }
 
 /* The task's row, once it is known to be there. */

@@ -23,6 +23,25 @@ size_t router_pack_event(struct router *r, const Penstock__Event *ev)
 	return penstock__event__pack(ev, (uint8_t *)r->event.data);
 }
 
+void router_store_transition(struct router *r, const Penstock__Command *cmd, unsigned part,
+			     const char *channel, const char *type, struct id id, int64_t expect,
+			     bus_ack_fn *done, void *arg)
+{
+	Penstock__Event ev = PENSTOCK__EVENT__INIT;
+	struct subject subject = subject_evt(part, cmd->tenant, channel);
+	struct bus_store_opts opts = {
+	    .msg_id = id.text, .expect_last_seq = expect, .timeout_ms = r->conf.store_timeout_ms};
+	router_fill_event(r, cmd, &ev);
+	ev.id = id.text;
+	ev.channel = (char *)channel; /* protobuf-c has no const */
+	ev.type = (char *)type;
+	ev.version = 1;
+	ev.data.data = (uint8_t *)r->text.data;
+	ev.data.len = r->text.len;
+	size_t len = router_pack_event(r, &ev);
+	bus_store(r->bus, subject.text, &opts, r->event.data, len, done, arg);
+}
+
 static enum router_kind kind_of(const Penstock__Command *cmd)
 {
 	switch (cmd->body_case) {

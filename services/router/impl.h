@@ -162,6 +162,11 @@ void router_command(struct router *r, unsigned part, const char *reply, const vo
 void router_fill_event(struct router *r, const Penstock__Command *cmd, Penstock__Event *ev);
 /* Packed into router.event. */
 size_t router_pack_event(struct router *r, const Penstock__Event *ev);
+/* Stores a task's transition by compare-and-set; its data is router.text. expect: the channel's
+ * last sequence, 0: none. cmd says for whom it is. */
+void router_store_transition(struct router *r, const Penstock__Command *cmd, unsigned part,
+			     const char *channel, const char *type, struct id id, int64_t expect,
+			     bus_ack_fn *done, void *arg);
 
 /* publish.c, tasks.c, cancel.c: cmd is admitted; borrowed for the call. */
 void router_publish_durable(struct router *r, const Penstock__Command *cmd, unsigned part,

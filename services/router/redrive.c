@@ -82,20 +82,8 @@ static void write_redriven(struct redrive *d)
 	cmd.id = d->call.command;
 	cmd.tenant = d->tenant;
 	cmd.principal = d->by;
-	Penstock__Event ev = PENSTOCK__EVENT__INIT;
-	router_fill_event(r, &cmd, &ev);
-	ev.id = d->event.text;
-	ev.channel = d->channel;
-	ev.type = (char *)"task.redriven";
-	ev.version = 1;
-	ev.data.data = (uint8_t *)r->text.data;
-	ev.data.len = r->text.len;
-	size_t len = router_pack_event(r, &ev);
-	struct subject subject = subject_evt(d->part, d->tenant, d->channel);
-	struct bus_store_opts opts = {.msg_id = d->event.text,
-				      .expect_last_seq = d->trimmed ? 0 : (int64_t)d->seq,
-				      .timeout_ms = r->conf.store_timeout_ms};
-	bus_store(r->bus, subject.text, &opts, r->event.data, len, written, d);
+	router_store_transition(r, &cmd, d->part, d->channel, "task.redriven", d->event,
+				d->trimmed ? 0 : (int64_t)d->seq, written, d);
 }
 
 void router_task_redrive(struct router *r, const Penstock__Command *cmd, unsigned part,
