@@ -65,14 +65,23 @@ bool saga_next(struct saga *s, struct saga_action *action)
 
 /* --- ends ---------------------------------------------------------------------------------- */
 
+/* Its input or its call is not wanted any more. */
+static void abort_stage(struct saga *s, size_t i)
+{
+	struct saga_stage *stage = &s->stages[i];
+	if (stage->state == STAGE_CALLING && stage->begun)
+		saga_spend(s, i, NULL);
+	if (stage->state == STAGE_CALLING || stage->asked)
+		act_stage(s, ACTION_ABORT, i);
+	stage->asked = false;
+}
+
 /* Nothing of the stages is wanted any more. */
 static void stop_stages(struct saga *s)
 {
 	for (size_t i = 0; i < s->n; i++) {
 		struct saga_stage *stage = &s->stages[i];
-		if (stage->state == STAGE_CALLING || stage->asked)
-			act_stage(s, ACTION_ABORT, i);
-		stage->asked = false;
+		abort_stage(s, i);
 		if (saga_follows(MACHINE_STAGE, stage->state, STAGE_STOPPED))
 			stage_move(stage, STAGE_STOPPED);
 	}
@@ -185,9 +194,7 @@ static void halt_stages(struct saga *s)
 	drop_starts(s);
 	for (size_t i = 0; i < s->n; i++) {
 		struct saga_stage *stage = &s->stages[i];
-		if (stage->state == STAGE_CALLING || stage->asked)
-			act_stage(s, ACTION_ABORT, i);
-		stage->asked = false;
+		abort_stage(s, i);
 		if (stage->state == STAGE_CALLING || stage->state == STAGE_PREPARING ||
 		    stage->state == STAGE_HELD || stage->state == STAGE_ASKING)
 			stage_move(stage, STAGE_STOPPED);
@@ -269,8 +276,7 @@ static bool time_out(struct saga *s, size_t i, int64_t now)
 	set_text(&stage->reason, late ? "stage_timeout" : "start_timeout");
 	set_text(&stage->message, late ? "the stage was not complete in time"
 				       : "no call of the stage could begin in time");
-	if (stage->state == STAGE_CALLING)
-		act_stage(s, ACTION_ABORT, i);
+	abort_stage(s, i);
 	fail_stage(s, i, OUTCOME_FINAL, 0, now);
 	return true;
 }
@@ -405,6 +411,8 @@ static void begin_running(struct saga *s, int64_t now)
 			fail_stage(s, i, OUTCOME_FINAL, 0, now);
 			return;
 		}
+		if (stage->open) /* its worker was lost */
+			saga_spend(s, i, NULL);
 		stage->open = false;
 	}
 	schedule(s, now);
@@ -802,12 +810,17 @@ void saga_called(struct saga *s, size_t i, unsigned attempt, const struct saga_o
 		if (outcome->model != NULL)
 			set_text(&stage->model, outcome->model);
 		stage->usage = outcome->usage;
+		saga_spend(s, i, outcome->has_usage ? &outcome->usage : NULL);
 		stage_move(stage, STAGE_COMPLETING);
 		enqueue(s, TASK_STAGE_COMPLETED, i);
 	} else if (outcome->class == OUTCOME_HELD) {
 		note_failure(stage, outcome);
 		hold(s, i, outcome->retry_after_ms, now);
 	} else {
+		if (outcome->has_usage)
+			saga_spend(s, i, &outcome->usage);
+		else
+			saga_spend_failed(s, i, outcome->reason);
 		note_failure(stage, outcome);
 		fail_stage(s, i, outcome->class, outcome->retry_after_ms, now);
 	}

@@ -258,8 +258,12 @@ struct saga {
 	size_t n;
 	uint64_t complete; /* stages that are DONE or SKIPPED */
 	uint64_t skipped;
-	bool doomed;                     /* a stage failed for good */
-	bool draining;                   /* no new calls: the task is to go elsewhere */
+	bool doomed;   /* a stage failed for good */
+	bool draining; /* no new calls: the task is to go elsewhere */
+	/* What this ticket's calls of models took, as far as it was told; untold: one of them may
+	 * have taken more. */
+	int64_t spent;
+	bool untold;
 	char *output, *reason, *message; /* of the task */
 	size_t output_len, failed_stage;
 	bool has_failed_stage;
@@ -272,6 +276,10 @@ struct saga {
 void saga_init(struct saga *s, const struct saga_setup *setup);
 void saga_done(struct saga *s);
 bool saga_next(struct saga *s, struct saga_action *action);
+/* Tokens that its calls took under this ticket; where one of them did not tell, `estimate` at
+ * least.
+ */
+int64_t saga_used(const struct saga *s, int64_t estimate);
 /* When saga_tick() has something to do, 0: never. */
 int64_t saga_wake_at(const struct saga *s);
 
@@ -318,6 +326,10 @@ int saga_wait_until(const char *text, size_t len, int64_t since, int64_t *until,
 /* Data of a transition (docs/internals.md). Private to saga*.c. */
 void saga_write_data(const struct saga *s, enum saga_type type, size_t stage, int64_t now,
 		     struct strbuf *out);
+/* A call of the stage has ended, and what it took; NULL: nobody told. Private to saga*.c. */
+void saga_spend(struct saga *s, size_t stage, const struct saga_usage *usage);
+/* … it has failed for this reason, and told nothing. Private to saga*.c. */
+void saga_spend_failed(struct saga *s, size_t stage, const char *reason);
 /* What an event of the log means for the task's state. Private to saga*.c. */
 void saga_take_event(struct saga *s, enum saga_type type, const char *data, size_t len);
 

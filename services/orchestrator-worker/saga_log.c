@@ -69,13 +69,15 @@ static void take_completed(struct saga *s, size_t i, const char *data, size_t le
 	stage->output = xstrndup(output.p, output.len);
 	stage->output_len = output.len;
 	take_usage(stage, slice_member(data, len, "usage"));
+	saga_spend(s, i, stage->has_usage ? &stage->usage : NULL);
 	stage->state = STAGE_DONE;
 	stage->open = false;
 	s->complete |= UINT64_C(1) << i;
 }
 
-static void take_failed(struct saga_stage *stage, const char *data, size_t len)
+static void take_failed(struct saga *s, size_t i, const char *data, size_t len)
 {
+	struct saga_stage *stage = &s->stages[i];
 	stage->put_off = slice_is(slice_member(data, len, "throttled"), "true");
 	if (stage->put_off)
 		stage->throttled++;
@@ -91,6 +93,7 @@ static void take_failed(struct saga_stage *stage, const char *data, size_t len)
 	free(stage->message);
 	stage->reason = copy(slice_text(slice_member(data, len, "reason")));
 	stage->message = copy(slice_text(slice_member(data, len, "message")));
+	saga_spend_failed(s, i, stage->reason);
 }
 
 static void take_stage(struct saga *s, enum saga_type type, const char *data, size_t len)
@@ -117,7 +120,7 @@ static void take_stage(struct saga *s, enum saga_type type, const char *data, si
 		s->complete |= UINT64_C(1) << i;
 		s->skipped |= UINT64_C(1) << i;
 	} else {
-		take_failed(stage, data, len);
+		take_failed(s, (size_t)i, data, len);
 	}
 }
 
@@ -127,8 +130,17 @@ static void spare_stages(struct saga *s)
 	for (size_t i = 0; i < s->n; i++) {
 		struct saga_stage *stage = &s->stages[i];
 		stage->earlier += stage->open;
+		if (stage->open)
+			saga_spend(s, i, NULL);
 		stage->open = false;
 	}
+}
+
+/* What was spent before was another ticket's. */
+static void spend_anew(struct saga *s)
+{
+	s->spent = 0;
+	s->untold = false;
 }
 
 /* What is complete stays so, the rest begins again with the next attempt and a count of its own.
@@ -136,6 +148,7 @@ static void spare_stages(struct saga *s)
 static void take_redriven(struct saga *s)
 {
 	s->holder = 0;
+	spend_anew(s);
 	s->end = TASK_UNKNOWN;
 	s->deadline_at = 0;
 	for (size_t i = 0; i < s->n; i++) {
@@ -168,6 +181,7 @@ void saga_take_event(struct saga *s, enum saga_type type, const char *data, size
 	case TASK_PARKED:
 		s->holder = 0; /* whoever gets the ticket of its release goes on with it */
 		spare_stages(s);
+		spend_anew(s);
 		break;
 	case TASK_REDRIVEN:
 		take_redriven(s);

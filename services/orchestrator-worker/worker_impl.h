@@ -52,7 +52,9 @@ struct worker_task {
 	struct worker *w;
 	char *tenant, *task;
 	size_t pool;     /* in worker.pools */
-	uint64_t tokens; /* as its ticket says */
+	uint64_t tokens; /* this and charge: as its ticket says */
+	uint64_t charge;
+	bool repeated; /* the ticket was here or elsewhere before */
 	char channel[CHANNEL_MAX + 1];
 	unsigned part;
 	struct subject subject;

@@ -396,6 +396,8 @@ struct worker_task *worker_task_new(struct worker *w, const Penstock__Ticket *ti
 	t->task = xstrdup(ticket->task);
 	t->pool = w->n_pools > 1 && strcmp(ticket->pool, w->pools[1].name) == 0 ? 1 : 0;
 	t->tokens = ticket->tokens;
+	t->charge = ticket->charge;
+	t->repeated = msg->delivered > 1;
 	task_channel(t->task, t->channel);
 	t->part = part_of(t->tenant, w->conf.parts);
 	t->subject = subject_evt(t->part, t->tenant, t->channel);

@@ -77,6 +77,14 @@ void worker_write(struct worker_task *t)
 	store(t, &e, write);
 }
 
+/* What was charged for its tokens is settled once, although its end may be said twice: whoever held
+ * this ticket before has perhaps said it, if the end was in the log when we came. */
+static bool settles(const struct worker_task *t)
+{
+	bool came_late = t->saga.write.data.len == 0; /* we have written nothing */
+	return !came_late || !t->repeated;
+}
+
 void worker_say_end(struct worker_task *t)
 {
 	Penstock__TaskEnd end = PENSTOCK__TASK_END__INIT;
@@ -84,6 +92,11 @@ void worker_say_end(struct worker_task *t)
 	end.task = t->task;
 	end.pool = (char *)t->w->pools[t->pool].name;
 	end.tokens = t->tokens;
+	if (settles(t)) {
+		int64_t estimate = t->tokens < INT64_MAX ? (int64_t)t->tokens : INT64_MAX;
+		end.charge = t->charge;
+		end.used = (uint64_t)saga_used(&t->saga, estimate);
+	}
 	struct strbuf *b = &t->w->packed;
 	strbuf_reset(b);
 	strbuf_reserve(b, penstock__task_end__get_packed_size(&end));

@@ -284,6 +284,17 @@ bool admit_tokens(const struct tenant_limits *lim, struct admit_state *state, in
 	return false;
 }
 
+void admit_tokens_settle(const struct tenant_limits *lim, struct admit_state *state,
+			 int64_t charged, int64_t used, int64_t now_ns)
+{
+	int64_t rate = lim->tokens_per_min, more = (used - charged) * S_PER_MIN;
+	int64_t room = gcra_left(&state->tokens, rate, rate * S_PER_MIN * ADMIT_DEBT_MIN, now_ns);
+	if (more > 0)
+		gcra_take(&state->tokens, rate, more < room ? more : room, now_ns);
+	else
+		gcra_give(&state->tokens, rate, -more);
+}
+
 struct admit_quota admit_quota(const struct tenant_limits *lim, const struct admit_state *state,
 			       int64_t now_ns)
 {

@@ -12,6 +12,8 @@
 #include "common/gcra.h"
 #include "proto/command.pb-c.h"
 
+#define ADMIT_DEBT_MIN 10 /* minutes: the most that is charged to tokens_per_min afterwards */
+
 enum admit_action {
 	ADMIT_PUBLISH_DURABLE,
 	ADMIT_PUBLISH_EPHEMERAL,
@@ -78,6 +80,11 @@ struct admit_result admit_command(const Penstock__Command *cmd, const struct adm
  * at once; a task of more passes when nothing is owed, and is then paid off. */
 bool admit_tokens(const struct tenant_limits *limits, struct admit_state *state, int64_t tokens,
 		  int64_t now_ns, struct admit_result *res);
+/* So many were used where so many were charged: the difference is given back, or charged. Never
+ * more than is owed, and not so much that anybody would wait for more than ADMIT_DEBT_MIN minutes.
+ */
+void admit_tokens_settle(const struct tenant_limits *limits, struct admit_state *state,
+			 int64_t charged, int64_t used, int64_t now_ns);
 
 struct admit_quota admit_quota(const struct tenant_limits *limits, const struct admit_state *state,
 			       int64_t now_ns);

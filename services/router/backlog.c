@@ -80,11 +80,6 @@ void router_window_changed(struct router *r, struct router_queue *q)
 
 /* --- moving ---------------------------------------------------------------------------------- */
 
-static int64_t ticket_tokens(const Penstock__Ticket *ticket)
-{
-	return ticket->tokens < WINDOW_TOKENS_MAX ? (int64_t)ticket->tokens : WINDOW_TOKENS_MAX;
-}
-
 struct router_move *router_move_new(struct router *r, struct bus_claim *claim,
 				    const Penstock__Ticket *ticket)
 {
@@ -93,7 +88,7 @@ struct router_move *router_move_new(struct router *r, struct bus_claim *claim,
 	m->claim = claim;
 	strcpy(m->tenant, ticket->tenant);
 	m->pool = router_pool_of(ticket->pool);
-	m->tokens = ticket_tokens(ticket);
+	m->tokens = router_tokens(ticket->tokens);
 	m->next = r->moves;
 	m->at = &r->moves;
 	if (m->next)
@@ -421,7 +416,7 @@ void router_backlog_tick(struct router *r)
 
 void router_end_message(struct router *r, const void *data, size_t len)
 {
-	if (len > 4 * (TENANT_MAX + ID_LEN) + 16) {
+	if (len > 4 * (TENANT_MAX + ID_LEN) + 64) {
 		metric_add(r->stats.malformed, 1);
 		return;
 	}
@@ -434,10 +429,10 @@ void router_end_message(struct router *r, const void *data, size_t len)
 	struct router_tenant *t = router_tenant_find(r, end->tenant);
 	if (t) {
 		struct router_queue *q = &t->queues[router_pool_of(end->pool)];
-		window_end(&q->window, end->tokens < WINDOW_TOKENS_MAX ? (int64_t)end->tokens
-								       : WINDOW_TOKENS_MAX);
+		window_end(&q->window, router_tokens(end->tokens));
 		router_window_changed(r, q);
 	}
+	router_tokens_end(r, end);
 }
 
 void router_backlog_close(struct router *r)

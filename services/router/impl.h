@@ -68,6 +68,7 @@ struct router_part {
 	bool counted;      /* the streams' counts were read since it is owned */
 	int64_t linger_us; /* subscribed until then, though owned by another; 0: not lingering */
 	int64_t leave_us;  /* when `leaving` has brought all that was under way */
+	uint64_t charge;   /* names what is charged to its tenants' tokens_per_min; 0: not served */
 };
 
 /* The head of everything that waits for the broker on behalf of a command. */
@@ -80,6 +81,18 @@ struct router_call {
 	struct admit_quota quota;     /* to be told with the answer */
 	char reply[ROUTER_REPLY_MAX]; /* empty: nobody asked for an answer */
 	char command[ROUTER_ID_MAX + 1];
+};
+
+/* A ticket on its way into a queue. */
+struct router_ticket {
+	char tenant[TENANT_MAX + 1];
+	char id[ROUTER_TICKET_ID_MAX]; /* its message id */
+	enum router_pool pool;
+	enum window_place place;
+	int64_t tokens;  /* estimated */
+	uint64_t charge; /* router_part.charge, as the ticket says it; 0: nothing is charged */
+	bool fresh;      /* charged, and nobody knows yet whether it is stored */
+	bool returned;   /* given back: charged again if it is sent again */
 };
 
 /* A ticket on its way from one subject to another. */
@@ -110,6 +123,7 @@ struct router {
 	struct rng rng;
 	struct router_stats stats;
 	struct recent *recent;
+	struct recent *unsure; /* tickets that are charged, whether or not they are stored */
 	struct router_arena arena;
 	struct strbuf event, reply, text; /* reused for each message */
 	struct admit_quota quota;         /* of the command that is being worked on */
@@ -187,11 +201,19 @@ void router_replay(struct router *r, const Penstock__Command *cmd, unsigned part
 /* redrive.c */
 void router_task_redrive(struct router *r, const Penstock__Command *cmd, unsigned part,
 			 const char *reply);
-/* tasks.c: where a ticket goes, and its tokens are charged; false: nowhere, and who asked was told
- * so. */
-bool router_find_place(struct router *r, struct router_queue *q, const struct tenant *tenant,
-		       int64_t tokens, enum router_kind kind, const char *reply,
-		       enum window_place *place);
+/* tickets.c */
+/* Id, pool and tokens are filled in. Where it goes, and its tokens are charged; false: nowhere, and
+ * who asked was told so. */
+bool router_ticket_admit(struct router *r, struct router_ticket *ticket, struct router_tenant *t,
+			 const struct tenant *tenant, enum router_kind kind, const char *reply);
+/* It may be sent again when it was not stored. fn calls router_ticket_sent() first. */
+void router_ticket_send(struct router *r, struct router_ticket *ticket, const void *data,
+			size_t len, bus_ack_fn *fn, void *arg);
+void router_ticket_sent(struct router *r, struct router_ticket *ticket, const struct bus_ack *ack);
+/* A task has ended, or was parked: what it used in place of what it was charged. */
+void router_tokens_end(struct router *r, const Penstock__TaskEnd *end);
+int64_t router_tokens(uint64_t told); /* of a message: bounded */
+/* tasks.c */
 /* By its priority and its pipeline (NULL: unknown). */
 enum router_pool router_task_pool(int64_t priority, const struct pipeline *pipeline);
 int64_t router_task_tokens(size_t input_len, const struct pipeline *pipeline);

@@ -68,6 +68,7 @@ static void forget(struct router_part *p)
 	p->leaving = p->cmd = p->end = NULL;
 	p->linger_us = p->leave_us = 0;
 	p->asked = p->counted = false;
+	p->charge = 0;
 	router_tenants_drop_part(p->router, p->part);
 }
 
@@ -119,6 +120,8 @@ static void take_over(struct router_part *p)
 	p->owned = true;
 	p->linger_us = 0;
 	p->asked = p->counted = false;
+	while (!p->charge) /* back while it lingers: the limits are the same ones */
+		p->charge = rng_next(&p->router->rng);
 }
 
 static void give_up(struct router_part *p)

@@ -8,7 +8,8 @@
 
 #define STOP_MAX_US   5000000
 #define STOP_POLL_US  5000
-#define SLOTS_UNKNOWN 256 /* of one worker by default, until the first one is seen */
+#define UNSURE_MAX    1024 /* tickets; more are charged again */
+#define SLOTS_UNKNOWN 256  /* of one worker by default, until the first one is seen */
 
 void router_conf_init(struct router_conf *conf)
 {
@@ -78,6 +79,7 @@ struct router *router_start(struct loop *loop, struct bus *bus, struct catalog *
 	rng_seed(&r->rng, conf->seed);
 	router_stats_init(&r->stats, conf->metrics);
 	r->recent = recent_new(conf->recent_max);
+	r->unsure = recent_new(UNSURE_MAX);
 	router_arena_init(&r->arena);
 	timer_init(&r->refresh, router_backlog_refresh, r);
 	timer_init(&r->tick, tick, r);
@@ -178,6 +180,7 @@ void router_free(struct router *r)
 	router_calls_free(r);
 	router_arena_done(&r->arena);
 	recent_free(r->recent);
+	recent_free(r->unsure);
 	strbuf_done(&r->event);
 	strbuf_done(&r->reply);
 	strbuf_done(&r->text);

@@ -26,22 +26,19 @@
 
 struct submit {
 	struct router_call call;
-	char tenant[TENANT_MAX + 1];
+	struct router_ticket ticket;
 	unsigned part;
 	char task[ID_LEN + 1];
 	struct id event;
 	uint64_t digest;
 	char key[KEY_MAX + 1];
-	enum window_place place;
-	enum router_pool pool;
-	int64_t tokens;
 	bool ticket_back, event_back;
 	struct bus_ack ticket_ack, event_ack;
 	uint64_t offset; /* of task.accepted, once it is known to be ours */
 	bool own;        /* … and this very command made it */
-	/* kept until the ticket is surely there */
-	uint8_t *ticket;
-	size_t ticket_len;
+	/* the ticket, kept until it is surely there */
+	uint8_t *bytes;
+	size_t len;
 	int attempt;
 	struct timer retry;
 };
@@ -52,10 +49,10 @@ static void submit_end(struct submit *s)
 {
 	struct router *r = s->call.router;
 	timer_cancel(r->loop, &s->retry);
-	r->inflight_bytes -= s->ticket_len;
-	free(s->ticket);
-	s->ticket = NULL;
-	s->ticket_len = 0;
+	r->inflight_bytes -= s->len;
+	free(s->bytes);
+	s->bytes = NULL;
+	s->len = 0;
 	router_call_end(&s->call);
 }
 
@@ -83,36 +80,9 @@ static void accept(struct submit *s)
 
 /* --- the ticket, until it is there ----------------------------------------------------------- */
 
-static struct subject ticket_subject(const struct submit *s)
-{
-	const char *pool = router_pool_name(s->pool);
-	return s->place == WINDOW_READY ? subject_task(pool, s->tenant)
-					: subject_wait(s->part, s->tenant, pool);
-}
-
 static void send_ticket(struct submit *s, bus_ack_fn *fn)
 {
-	struct router *r = s->call.router;
-	struct subject subject = ticket_subject(s);
-	struct bus_store_opts opts = {
-	    .msg_id = s->task, .expect_last_seq = -1, .timeout_ms = r->conf.store_timeout_ms};
-	struct router_tenant *t = router_tenant_find(r, s->tenant);
-	if (t) {
-		window_send(&t->queues[s->pool].window, s->place, s->tokens);
-		router_window_changed(r, &t->queues[s->pool]);
-	}
-	bus_store(r->bus, subject.text, &opts, s->ticket, s->ticket_len, fn, s);
-}
-
-static void ticket_counted(struct submit *s, const struct bus_ack *ack)
-{
-	struct router *r = s->call.router;
-	struct router_tenant *t = router_tenant_find(r, s->tenant);
-	if (!t)
-		return;
-	struct router_queue *q = &t->queues[s->pool];
-	window_sent(&q->window, s->place, s->tokens, ack->result == BUS_OK && !ack->duplicate);
-	router_window_changed(r, q);
+	router_ticket_send(s->call.router, &s->ticket, s->bytes, s->len, fn, s);
 }
 
 static void ticket_again(struct timer *timer, void *arg);
@@ -124,7 +94,7 @@ static void retry_later(struct submit *s)
 	struct router *r = s->call.router;
 	if (++s->attempt > RETRIES_MAX) {
 		log_at(LOG_ERROR, "task is in the log but not in the queue; a repeat will queue it",
-		       LOG_S("tenant", s->tenant), LOG_S("task", s->task));
+		       LOG_S("tenant", s->ticket.tenant), LOG_S("task", s->task));
 		submit_end(s);
 		return;
 	}
@@ -136,7 +106,7 @@ static void retry_later(struct submit *s)
 static void retried(void *arg, const struct bus_ack *ack)
 {
 	struct submit *s = arg;
-	ticket_counted(s, ack);
+	router_ticket_sent(s->call.router, &s->ticket, ack);
 	if (ack->result == BUS_OK)
 		accept(s);
 	else
@@ -188,7 +158,7 @@ static void known(struct submit *s, uint64_t digest, bool own, uint64_t offset)
 	}
 	char channel[CHANNEL_MAX + 1];
 	task_channel(s->task, channel);
-	struct subject subject = subject_evt(s->part, s->tenant, channel);
+	struct subject subject = subject_evt(s->part, s->ticket.tenant, channel);
 	bus_get_last(r->bus, STREAM_EVENTS, subject.text, last_read, s);
 }
 
@@ -218,7 +188,7 @@ static void read_first(struct submit *s)
 	struct router *r = s->call.router;
 	char channel[CHANNEL_MAX + 1];
 	task_channel(s->task, channel);
-	struct subject subject = subject_evt(s->part, s->tenant, channel);
+	struct subject subject = subject_evt(s->part, s->ticket.tenant, channel);
 	bus_get_next(r->bus, STREAM_EVENTS, subject.text, 1, first_read, s);
 }
 
@@ -251,7 +221,7 @@ static void decide(struct submit *s)
 static void ticket_stored(void *arg, const struct bus_ack *ack)
 {
 	struct submit *s = arg;
-	ticket_counted(s, ack);
+	router_ticket_sent(s->call.router, &s->ticket, ack);
 	s->ticket_ack = *ack;
 	s->ticket_back = true;
 	decide(s);
@@ -302,16 +272,17 @@ static void pack_ticket(struct submit *s, const Penstock__SubmitTask *t, unsigne
 {
 	Penstock__Ticket ticket = PENSTOCK__TICKET__INIT;
 	ticket.task = s->task;
-	ticket.tenant = s->tenant;
+	ticket.tenant = s->ticket.tenant;
 	ticket.pipeline = t->pipeline;
 	ticket.version = version;
 	ticket.accepted = accepted;
-	ticket.pool = (char *)router_pool_name(s->pool);
-	ticket.tokens = (uint64_t)s->tokens;
-	s->ticket_len = penstock__ticket__get_packed_size(&ticket);
-	s->ticket = xmalloc(s->ticket_len);
-	penstock__ticket__pack(&ticket, s->ticket);
-	s->call.router->inflight_bytes += s->ticket_len;
+	ticket.pool = (char *)router_pool_name(s->ticket.pool);
+	ticket.tokens = (uint64_t)s->ticket.tokens;
+	ticket.charge = s->ticket.charge;
+	s->len = penstock__ticket__get_packed_size(&ticket);
+	s->bytes = xmalloc(s->len);
+	penstock__ticket__pack(&ticket, s->bytes);
+	s->call.router->inflight_bytes += s->len;
 }
 
 /* The ticket, unless it is too early for it, and the event. */
@@ -339,7 +310,7 @@ static void store_both(struct submit *s, const Penstock__Command *cmd, unsigned 
 	if (!delayed)
 		send_ticket(s, ticket_stored);
 	s->ticket_back = delayed; /* there is nothing to wait for: ticket_ack is BUS_OK */
-	struct subject subject = subject_evt(s->part, s->tenant, channel);
+	struct subject subject = subject_evt(s->part, s->ticket.tenant, channel);
 	struct bus_store_opts opts = {
 	    .msg_id = s->event.text, .expect_last_seq = 0, .timeout_ms = r->conf.store_timeout_ms};
 	bus_store(r->bus, subject.text, &opts, r->event.data, len, event_stored, s);
@@ -363,49 +334,6 @@ static bool answered_from_recent(struct router *r, const Penstock__Command *cmd,
 			      entry->command != recent_command(cmd->id), task->text);
 	}
 	return true;
-}
-
-static bool has_place(struct router *r, struct router_queue *q, const struct tenant *tenant,
-		      enum window_place *place, struct admit_refusal *why)
-{
-	const struct router_queue *queues = q->tenant->queues;
-	int64_t queued = window_queued(&queues[ROUTER_INTERACTIVE].window) +
-			 window_queued(&queues[ROUTER_BATCH].window);
-	int64_t elsewhere = queued - window_queued(&q->window);
-	*place = window_place(&q->window, router_window_size(r, q, tenant),
-			      tenant->limits.tasks_queued - elsewhere);
-	if (*place != WINDOW_FULL)
-		return true;
-	metric_add(r->stats.limited[0][tenant->limits.mode], 1);
-	*place = WINDOW_BACKLOG;
-	if (tenant->limits.mode == LIMIT_SHADOW)
-		return true;
-	*why = admit_refuse_later("rate_limited", "too many tasks are waiting",
-				  (uint32_t)window_retry_ms(&q->window), "tenant.tasks_queued");
-	return false;
-}
-
-static bool has_tokens(struct router *r, struct router_queue *q, const struct tenant *tenant,
-		       int64_t tokens, struct admit_refusal *why)
-{
-	struct admit_result res;
-	bool ok = admit_tokens(&tenant->limits, &q->tenant->limits, tokens,
-			       loop_now_us(r->loop) * 1000, &res);
-	if (res.limited != ADMIT_LIMIT_NONE)
-		metric_add(r->stats.limited[res.limited][tenant->limits.mode], 1);
-	*why = res.refusal;
-	return ok;
-}
-
-bool router_find_place(struct router *r, struct router_queue *q, const struct tenant *tenant,
-		       int64_t tokens, enum router_kind kind, const char *reply,
-		       enum window_place *place)
-{
-	struct admit_refusal why;
-	if (has_place(r, q, tenant, place, &why) && has_tokens(r, q, tenant, tokens, &why))
-		return true;
-	router_refuse(r, kind, reply, &why);
-	return false;
 }
 
 /* Who has it run at a lower priority does not wait for it; without one the pipeline says. */
@@ -437,25 +365,26 @@ void router_task_submit(struct router *r, const Penstock__Command *cmd, struct r
 	struct id task = id_derive(cmd->tenant, "task", key);
 	struct id event = id_derive(cmd->tenant, "accepted", task.text);
 	uint64_t digest = submit_digest(cmd->task);
-	enum router_pool pool = router_task_pool(cmd->task->priority, pipeline);
-	int64_t tokens = router_task_tokens(cmd->task->input.len, pipeline);
-	enum window_place place = WINDOW_BACKLOG;
+	struct router_ticket ticket = {
+	    .pool = router_task_pool(cmd->task->priority, pipeline),
+	    .place = WINDOW_BACKLOG,
+	    .tokens = router_task_tokens(cmd->task->input.len, pipeline),
+	};
+	strcpy(ticket.id, task.text);
+	strcpy(ticket.tenant, t->name);
 	int64_t wall_ms = loop_wall_us(r->loop) / 1000;
 	if (answered_from_recent(r, cmd, &task, &event, digest, reply) ||
 	    (cmd->task->not_before_ms <= wall_ms &&
-	     !router_find_place(r, &t->queues[pool], tenant, tokens, ROUTER_TASK, reply, &place)))
+	     !router_ticket_admit(r, &ticket, t, tenant, ROUTER_TASK, reply)))
 		return;
 	struct submit *s =
 	    (struct submit *)router_call_new(r, ROUTER_TASK, sizeof(*s), reply, cmd->id);
-	strcpy(s->tenant, t->name);
+	s->ticket = ticket;
 	strcpy(s->task, task.text);
 	strcpy(s->key, key);
 	s->part = t->part;
 	s->event = event;
 	s->digest = digest;
-	s->place = place;
-	s->pool = pool;
-	s->tokens = tokens;
 	store_both(s, cmd, pipeline->version, wall_ms);
 }
 
@@ -467,5 +396,5 @@ void router_task_close(struct router_call *call)
 
 void router_task_free(struct router_call *call)
 {
-	free(((struct submit *)call)->ticket);
+	free(((struct submit *)call)->bytes);
 }

@@ -272,7 +272,7 @@ async def test_one_model_down_does_not_hold_up_another(stack, tenant, model):
 
 async def test_tokens_a_minute(stack):
     """What a minute has passes at once; the next task says when there is room again, and another tenant goes on."""
-    stack.control().pipeline("thousand", [chat("talk", "quick", max_tokens=1000)])
+    stack.control().pipeline("thousand", [chat("talk", "slow", max_tokens=1000)])
     t, other = Tenant(stack, {"tokens_per_min": 3600}), Tenant(stack)
     async with Client(stack.edge_url, t.key) as c, Client(stack.edge_url, other.key) as d:
         tasks = []
@@ -289,3 +289,23 @@ async def test_tokens_a_minute(stack):
             assert (await c.wait_end(task))["type"] == "task.completed"
         for task in tasks_of_other:
             assert (await d.wait_end(task))["type"] == "task.completed"
+
+
+async def test_tokens_a_minute_are_settled(stack, model):
+    """Each task is charged a minute's worth when it is let in, and gets back at its end what it did not take."""
+    name = model("fail_rate=0", max_tokens=1000)
+    t = Tenant(stack, {"tokens_per_min": 1100})
+    async with Client(stack.edge_url, t.key) as c:
+        await wait_task(c, name, {})
+
+        async def next_one(i):
+            while True:
+                try:
+                    return (await c.task(name, {"document": "Text."}, f"k{i}"))["task"]
+                except Refused as refused:
+                    assert refused.frame["details"]["limit"] == "tenant.tokens_per_min", refused.frame
+                    await asyncio.sleep(0.05)
+
+        for i in range(5):
+            task = await asyncio.wait_for(next_one(i), 20)
+            assert (await c.wait_end(task))["type"] == "task.completed"

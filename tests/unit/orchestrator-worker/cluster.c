@@ -63,6 +63,8 @@ static void on_time(struct timer *timer, void *arg)
 	}
 	outcome.text = job->output;
 	outcome.len = strlen(job->output);
+	outcome.has_usage = c->call_tokens > 0;
+	outcome.usage.total_tokens = c->call_tokens;
 	job_end(job, &outcome);
 }
 
@@ -130,8 +132,14 @@ static void on_streams(void *arg, uint64_t epoch)
 
 static void on_end(void *arg, const struct bus_msg *msg)
 {
-	(void)msg;
-	((struct cluster *)arg)->ends++;
+	struct cluster *c = arg;
+	Penstock__TaskEnd *end = penstock__task_end__unpack(NULL, msg->len, msg->data);
+	ck_assert_ptr_nonnull(end);
+	ck_assert_uint_eq(end->tokens, CLUSTER_TOKENS);
+	c->ends++;
+	c->end_charge = end->charge;
+	c->end_used = end->used;
+	penstock__task_end__free_unpacked(end, NULL);
 }
 
 static void on_delta(void *arg, const struct bus_msg *msg)
@@ -316,6 +324,8 @@ void cluster_release(struct cluster *c, unsigned n, const char *pipeline, uint64
 	ticket.accepted = &e;
 	ticket.pool = (char *)POOL_DEFAULT;
 	ticket.behind = behind;
+	ticket.tokens = CLUSTER_TOKENS;
+	ticket.charge = CLUSTER_CHARGE;
 	struct subject subject = subject_task(POOL_DEFAULT, "acme");
 	size_t len = penstock__ticket__pack(&ticket, buf);
 	store(c, subject.text, -1, buf, len);

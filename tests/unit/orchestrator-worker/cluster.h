@@ -6,6 +6,8 @@
 #include "services/orchestrator-worker/worker.h"
 
 #define CLUSTER_WORKERS 2
+#define CLUSTER_TOKENS  1000 /* these two: of each ticket */
+#define CLUSTER_CHARGE  77
 
 struct fake_job {
 	struct fake_job *next;
@@ -43,10 +45,12 @@ struct cluster {
 	/* What the executors do. */
 	int64_t call_us;      /* a call takes so long; -1: for ever */
 	unsigned calls_fail;  /* so many calls from now on fail, retryable */
+	int64_t call_tokens;  /* a call says that it took so many; 0: says nothing */
 	unsigned text_pieces; /* of a chat, spread over its time */
 	unsigned calls, cancelled, most_running, running;
 	/* What was seen on the bus. */
 	unsigned ends, deltas, resets;
+	uint64_t end_charge, end_used; /* of the last end */
 	uint32_t last_index;
 	struct strbuf delta_text;
 };

@@ -196,6 +196,42 @@ START_TEST(cancelled)
 }
 END_TEST
 
+START_TEST(tells_what_was_used)
+{
+	c.call_tokens = 30;
+	cluster_worker(&c, 0, "w1");
+	cluster_submit(&c, 1, "chat", true);
+	cluster_until(&c, 1, "completed");
+	cluster_run(&c, 100);
+	ck_assert_uint_eq(c.ends, 1);
+	ck_assert_uint_eq(c.end_charge, CLUSTER_CHARGE);
+	ck_assert_uint_eq(c.end_used, 30);
+	cluster_append(&c, 2, "task.cancelled", "{}"); /* before anybody has taken it up */
+	cluster_ticket(&c, 2, "chat");
+	cluster_run(&c, 1000);
+	ck_assert_uint_eq(c.ends, 2);
+	ck_assert_uint_eq(c.end_charge, CLUSTER_CHARGE);
+	ck_assert_uint_eq(c.end_used, 0);
+}
+END_TEST
+
+/* Whoever had the ticket before may have said the end, and what was used: nothing is settled twice.
+ */
+START_TEST(tells_what_was_used_once)
+{
+	c.call_us = -1;
+	cluster_worker(&c, 0, "w1");
+	cluster_submit(&c, 1, "chat", true);
+	cluster_run(&c, 1000);
+	cluster_crash(&c, 0);
+	cluster_append(&c, 1, "task.cancelled", "{}");
+	cluster_worker(&c, 1, "w2");
+	while (c.ends == 0)
+		cluster_run(&c, 1000);
+	ck_assert_uint_eq(c.end_charge, 0);
+}
+END_TEST
+
 /* The word of it was lost: the heartbeat looks. */
 START_TEST(cancelled_unheard)
 {
@@ -572,7 +608,7 @@ END_TEST
 
 RUN_TESTS_WITH("worker", setup, teardown, straight, ticket_without_event, many_at_once, slots,
 	       crash_and_take_over, partitioned_and_fenced, progress, second_ticket, cancelled,
-	       cancelled_unheard, retried, rolled_up, stops_clean, stops_after_its_grace,
-	       stops_at_once_when_told_twice, drained_and_taken_back, taken_back_while_it_drains,
-	       unknown_pipeline, bad_ticket, trimmed, trimmed_while_it_was_delayed,
-	       trimmed_in_the_middle, archive_away, faults)
+	       tells_what_was_used, tells_what_was_used_once, cancelled_unheard, retried, rolled_up,
+	       stops_clean, stops_after_its_grace, stops_at_once_when_told_twice,
+	       drained_and_taken_back, taken_back_while_it_drains, unknown_pipeline, bad_ticket,
+	       trimmed, trimmed_while_it_was_delayed, trimmed_in_the_middle, archive_away, faults)

@@ -465,6 +465,35 @@ START_TEST(tokens_limit)
 }
 END_TEST
 
+static void settled(struct sample *s, int64_t charged, int64_t used)
+{
+	admit_tokens_settle(&s->tenant.limits, &s->state, charged, used, s->facts.now_ns);
+}
+
+START_TEST(tokens_settled)
+{
+	struct sample s;
+	as_task(&s);
+	s.facts.now_ns = S;
+	settled(&s, 0, 1000); /* there is no limit */
+	s.tenant.limits.tokens_per_min = 600;
+	tokens_are(&s, 600, true, 0);
+	settled(&s, 600, 100);
+	tokens_are(&s, 500, true, 0);
+	/* Given back twice, or too much: what is not owed is worth nothing. */
+	settled(&s, 100000, 0);
+	tokens_are(&s, 600, true, 0);
+	tokens_are(&s, 1, false, 100);
+	settled(&s, 100, 700);
+	tokens_are(&s, 1, false, 60100);
+	/* Whatever was used: ten minutes are owed, at most. */
+	settled(&s, 0, 1000000000);
+	settled(&s, 0, 1000000000);
+	tokens_are(&s, 600, false, 600000);
+	json_decref(s.versions);
+}
+END_TEST
+
 START_TEST(tokens_in_shadow)
 {
 	struct sample s;
@@ -619,6 +648,7 @@ int main(void)
 	tcase_add_test(c, all_kinds_share_the_limit);
 	tcase_add_test(c, bytes_limit);
 	tcase_add_test(c, tokens_limit);
+	tcase_add_test(c, tokens_settled);
 	tcase_add_test(c, tokens_in_shadow);
 	tcase_add_test(c, shadow_counts_and_lets_pass);
 	tcase_add_loop_test(c, json_texts, 0, (int)TEXTS);

@@ -7,9 +7,7 @@
 #include "common/json.h"
 #include "proto/store.pb-c.h"
 #include "tests/unit/common/suite.h"
-#include "tests/unit/router/world.h"
-
-#define MAX_TICKETS 64
+#include "tests/unit/router/hand.h"
 
 static struct world w;
 
@@ -22,75 +20,6 @@ static void setup(void)
 static void teardown(void)
 {
 	world_done(&w);
-}
-
-/* --- a worker that holds what it gets -------------------------------------------------------- */
-
-struct hand {
-	struct bus_consumer *consumer;
-	int n;
-	struct bus_claim *claim[MAX_TICKETS];
-	char task[MAX_TICKETS][64];
-	char input[MAX_TICKETS][64];
-	uint64_t tokens[MAX_TICKETS];
-};
-
-static void got(void *arg, const struct bus_msg *msg, struct bus_claim *claim)
-{
-	struct hand *h = arg;
-	ck_assert_int_lt(h->n, MAX_TICKETS);
-	Penstock__Ticket *t = penstock__ticket__unpack(NULL, msg->len, msg->data);
-	ck_assert_ptr_nonnull(t);
-	struct error err;
-	json_t *data = json_parse((char *)t->accepted->data.data, t->accepted->data.len, &err);
-	ck_assert_ptr_nonnull(data);
-	char *input = json_text(json_object_get(data, "input"), NULL);
-	snprintf(h->input[h->n], sizeof(h->input[0]), "%s", input);
-	snprintf(h->task[h->n], sizeof(h->task[0]), "%s", t->task);
-	h->tokens[h->n] = t->tokens;
-	h->claim[h->n++] = claim;
-	free(input);
-	json_decref(data);
-	penstock__ticket__free_unpacked(t, NULL);
-}
-
-static void hand_open(struct hand *h)
-{
-	struct error err;
-	struct bus_consumer_conf conf = {.stream = STREAM_TASKS,
-					 .durable = "workers_default",
-					 .filter = "pen.task.default.>",
-					 .ack_wait_ms = 600000,
-					 .max_ack_pending = 1000};
-	memset(h, 0, sizeof(*h));
-	h->consumer = bus_consumer_open(w.client, &conf, got, h, &err);
-	ck_assert_ptr_nonnull(h->consumer);
-	bus_consumer_want(h->consumer, MAX_TICKETS);
-}
-
-/* As a worker does at a task's end. */
-static void hand_end(struct hand *h, int i, bool tell)
-{
-	uint8_t buf[256];
-	struct error err;
-	bus_claim_ack(h->claim[i]);
-	h->claim[i] = NULL;
-	if (!tell)
-		return;
-	Penstock__TaskEnd end = PENSTOCK__TASK_END__INIT;
-	end.tenant = (char *)"acme";
-	end.task = h->task[i];
-	end.tokens = h->tokens[i];
-	size_t len = penstock__task_end__pack(&end, buf);
-	struct subject s = subject_end(w.part);
-	ck_assert_int_eq(bus_publish(w.client, s.text, buf, len, &err), 0);
-}
-
-static void hand_close(struct hand *h)
-{
-	for (int i = 0; i < h->n; i++)
-		bus_claim_free(h->claim[i]);
-	bus_consumer_close(h->consumer);
 }
 
 /* --- submitting ------------------------------------------------------------------------------ */
@@ -127,7 +56,7 @@ START_TEST(submit)
 	ck_assert_uint_eq(json_array_size(json_object_get(json_object_get(data, "input"), "q")), 2);
 	json_decref(data);
 	struct hand h;
-	hand_open(&h);
+	hand_open(&h, &w);
 	world_run(&w, 1000000);
 	ck_assert_int_eq(h.n, 1);
 	ck_assert_str_eq(h.task[0], a.task);
@@ -155,7 +84,7 @@ START_TEST(delayed)
 	ck_assert_ptr_nonnull(memmem(e->data.data, e->data.len, wanted, strlen(wanted)));
 	penstock__event__free_unpacked(e, NULL);
 	struct hand h;
-	hand_open(&h);
+	hand_open(&h, &w);
 	world_run(&w, 1000000);
 	ck_assert_int_eq(h.n, 0);
 	order_task(&w, &o, "job-1", "1");
@@ -185,7 +114,7 @@ START_TEST(delayed_until_now)
 	ck_assert_ptr_null(memmem(e->data.data, e->data.len, "not_before", 10));
 	penstock__event__free_unpacked(e, NULL);
 	struct hand h;
-	hand_open(&h);
+	hand_open(&h, &w);
 	world_run(&w, 1000000);
 	ck_assert_int_eq(h.n, 1);
 	hand_close(&h);
@@ -290,7 +219,7 @@ START_TEST(queue_full)
 	world_bound(&w, STREAM_TASKS, "pen.task.>", true, 1 << 20);
 	/* Room again: the ticket follows without the client, */
 	struct hand h;
-	hand_open(&h);
+	hand_open(&h, &w);
 	world_run(&w, 10000000);
 	ck_assert_int_eq(h.n, 1);
 	ck_assert_int_gt(metric_get(w.router[0]->stats.ticket_retries), 0);
@@ -577,7 +506,7 @@ START_TEST(backlog_in_order)
 	ck_assert_uint_gt(a.retry_after_ms, 0);
 	/* A repeat of one that waits is no new one. */
 	ck_assert(world_task(&w, "key-9", "9").duplicate);
-	hand_open(&h);
+	hand_open(&h, &w);
 	world_run(&w, 1000000);
 	ck_assert_int_eq(h.n, 2);
 	ck_assert_int_eq(metric_get(w.router[0]->stats.window[ROUTER_INTERACTIVE]), 2);
@@ -613,7 +542,7 @@ START_TEST(lost_ends_are_found)
 	struct hand h;
 	world_tenant(&w, "\"events_per_s\":10000,\"burst\":1000,\"tasks_running\":2");
 	submit_many(0, 6);
-	hand_open(&h);
+	hand_open(&h, &w);
 	world_run(&w, 100000);
 	for (int i = 0; i < 6; i++) {
 		hand_end(&h, i, false); /* nobody tells the router */
@@ -634,13 +563,6 @@ START_TEST(shadow_queues_all)
 }
 END_TEST
 
-static struct answer release(const char *task, uint64_t seq)
-{
-	struct order o;
-	order_release(&w, &o, task, seq);
-	return world_ask(&w, &o);
-}
-
 /* A parked task comes back through the window like any other, once however often it is asked for,
  * and past the broker's memory of its first ticket. */
 START_TEST(release_through_the_window)
@@ -649,18 +571,18 @@ START_TEST(release_through_the_window)
 	world_tenant(&w, "\"events_per_s\":10000,\"burst\":1000,\"tasks_running\":1,"
 			 "\"tasks_queued\":2");
 	submit_many(0, 1);
-	hand_open(&h);
+	hand_open(&h, &w);
 	world_run(&w, 100000);
 	hand_end(&h, 0, true); /* it was parked */
 	submit_many(1, 1);
-	struct answer a = release(h.task[0], 7), b = release(h.task[0], 7);
+	struct answer a = world_release(&w, h.task[0], 7), b = world_release(&w, h.task[0], 7);
 	ck_assert(a.accepted && !a.duplicate);
 	ck_assert(b.accepted && b.duplicate);
 	ck_assert_str_eq(a.task, h.task[0]);
 	ck_assert_uint_eq(a.offset, 7);
 	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 1);
-	ck_assert(release(id_derive("acme", "task", "x").text, 8).accepted);
-	struct answer full = release(id_derive("acme", "task", "y").text, 9);
+	ck_assert(world_release(&w, id_derive("acme", "task", "x").text, 8).accepted);
+	struct answer full = world_release(&w, id_derive("acme", "task", "y").text, 9);
 	ck_assert_str_eq(full.code, "rate_limited");
 	ck_assert_str_eq(full.limit, "tenant.tasks_queued");
 	ck_assert(full.temporary && full.retry_after_ms > 0);
@@ -678,42 +600,10 @@ START_TEST(release_counts_against_limits)
 {
 	world_tenant(&w, "\"events_per_s\":1,\"burst\":1");
 	struct id task = id_derive("acme", "task", "x");
-	ck_assert(release(task.text, 7).accepted);
-	struct answer no = release(task.text, 8);
+	ck_assert(world_release(&w, task.text, 7).accepted);
+	struct answer no = world_release(&w, task.text, 8);
 	ck_assert_str_eq(no.code, "rate_limited");
 	ck_assert_str_eq(no.limit, "tenant.events_per_s");
-}
-END_TEST
-
-/* Whatever gets a ticket is charged; what is refused, or known already, is not. */
-START_TEST(tokens_a_minute)
-{
-	struct order o;
-	world_tenant(&w, "\"events_per_s\":10000,\"burst\":1000,\"tasks_running\":1,"
-			 "\"tasks_queued\":1,\"tokens_per_min\":3100");
-	world_put(&w, "pipeline.summary.2",
-		  "{\"name\":\"summary\",\"version\":2,\"stages\":[{\"id\":\"a\",\"kind\":"
-		  "\"chat\",\"model\":\"m\",\"max_tokens\":1000}]}");
-	for (int i = 0; i < 3; i++) {
-		order_task(&w, &o, "one", "1");
-		ck_assert(world_ask(&w, &o).accepted);
-	}
-	ck_assert(world_task(&w, "two", "2").accepted);
-	ck_assert_str_eq(world_task(&w, "three", "3").limit, "tenant.tasks_queued");
-	world_tenant(&w, "\"events_per_s\":10000,\"burst\":1000,\"tasks_running\":1,"
-			 "\"tasks_queued\":9,\"tokens_per_min\":3100");
-	struct id task = id_derive("acme", "task", "x");
-	ck_assert(release(task.text, 7).accepted);
-	struct answer no = release(task.text, 8);
-	ck_assert_str_eq(no.limit, "tenant.tokens_per_min");
-	ck_assert_uint_gt(no.retry_after_ms, 0);
-	no = world_task(&w, "four", "4");
-	ck_assert_str_eq(no.code, "rate_limited");
-	ck_assert_str_eq(no.limit, "tenant.tokens_per_min");
-	ck_assert_int_eq(metric_get(w.router[0]->stats.limited[ADMIT_LIMIT_TOKENS][LIMIT_ENFORCE]),
-			 2);
-	ck_assert_uint_eq(world_count(&w, STREAM_TASKS), 1);
-	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 2);
 }
 END_TEST
 
@@ -763,7 +653,7 @@ START_TEST(batch_apart)
 	ck_assert(world_task(&w, "key-0", "0").accepted);
 	ck_assert_int_eq(t->queues[ROUTER_INTERACTIVE].window.waiting, 1);
 	ck_assert_str_eq(world_task(&w, "full", "1").limit, "tenant.tasks_queued");
-	hand_open(&h);
+	hand_open(&h, &w);
 	world_run(&w, 1000000);
 	ck_assert_int_eq(h.n, 0);
 	Penstock__TaskEnd end = PENSTOCK__TASK_END__INIT;
@@ -802,7 +692,7 @@ START_TEST(tokens_count)
 	/* 2 * 256 places of 8,192 tokens hold four of them. */
 	ck_assert_uint_eq(world_count(&w, STREAM_TASKS), 4);
 	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 2);
-	hand_open(&h);
+	hand_open(&h, &w);
 	world_run(&w, 1000000);
 	ck_assert_int_eq(h.n, 4);
 	ck_assert_uint_eq(h.tokens[0], 1048576);
@@ -901,7 +791,7 @@ START_TEST(backlog_survives)
 	submit_many(6, 2);
 	ck_assert_uint_eq(world_count(&w, STREAM_TASKS), 2);
 	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 6);
-	hand_open(&h);
+	hand_open(&h, &w);
 	world_run(&w, 100000);
 	for (int i = 0; i < 8; i++) {
 		ck_assert_int_gt(h.n, i);
@@ -918,7 +808,7 @@ START_TEST(full_queue_holds_the_backlog)
 	struct hand h;
 	world_tenant(&w, "\"events_per_s\":10000,\"burst\":1000,\"tasks_running\":1");
 	submit_many(0, 3);
-	hand_open(&h);
+	hand_open(&h, &w);
 	world_run(&w, 100000);
 	world_bound(&w, STREAM_TASKS, "pen.task.>", true, 1);
 	hand_end(&h, 0, true);
@@ -954,7 +844,7 @@ START_TEST(bad_ticket)
 	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 0);
 	ck_assert_int_eq(metric_get(w.router[0]->stats.bad_tickets), 1);
 	submit_many(0, 1);
-	hand_open(&h);
+	hand_open(&h, &w);
 	world_run(&w, 3000000);
 	in_order(&h, 1);
 	hand_close(&h);
@@ -974,7 +864,7 @@ static size_t copy_ticket(uint8_t *out, size_t cap, char task[64])
 {
 	struct hand h;
 	submit_many(0, 1);
-	hand_open(&h);
+	hand_open(&h, &w);
 	world_run(&w, 100000);
 	ck_assert_int_eq(h.n, 1);
 	strcpy(task, h.task[0]);
@@ -1006,7 +896,7 @@ START_TEST(strays)
 	put_at("pen.wait.acme", ticket, len);
 	put_at("pen.wait.1.a.b.c", "x", 1);
 	put_at("pen.wait.99999.nobody", "", 0);
-	hand_open(&h);
+	hand_open(&h, &w);
 	world_run(&w, 30000000);
 	ck_assert_uint_eq(world_count(&w, STREAM_BACKLOG), 0);
 	ck_assert_int_eq(metric_get(w.router[0]->stats.bad_tickets), 3);
@@ -1033,7 +923,7 @@ START_TEST(a_stray_task_runs)
 		if (memcmp(ticket + i, task, ID_LEN) == 0)
 			memcpy(ticket + i, other.text, ID_LEN);
 	put_at(subject_wait((w.part + 3) % w.conf.parts, "acme", POOL_DEFAULT).text, ticket, len);
-	hand_open(&h);
+	hand_open(&h, &w);
 	world_run(&w, 10000000);
 	ck_assert_int_eq(h.n, 1);
 	ck_assert_str_eq(h.task[0], other.text);
@@ -1048,7 +938,6 @@ RUN_TESTS_WITH("router: tasks", setup, teardown, submit, delayed, delayed_until_
 	       faults, cancel, cancel_too_late, cancel_nothing, cancel_of_what_was_trimmed,
 	       cancel_races, cancel_with_lost_acknowledgements, backlog_in_order,
 	       lost_ends_are_found, shadow_queues_all, release_through_the_window,
-	       release_counts_against_limits, tokens_a_minute, release_of_nonsense, batch_apart,
-	       tokens_count, redrive_once, redrive_of_what_is_none, redrive_of_what_was_trimmed,
-	       backlog_survives, full_queue_holds_the_backlog, bad_ticket, strays,
-	       a_stray_task_runs)
+	       release_counts_against_limits, release_of_nonsense, batch_apart, tokens_count,
+	       redrive_once, redrive_of_what_is_none, redrive_of_what_was_trimmed, backlog_survives,
+	       full_queue_holds_the_backlog, bad_ticket, strays, a_stray_task_runs)

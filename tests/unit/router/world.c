@@ -309,6 +309,13 @@ struct answer world_task(struct world *w, const char *key, const char *input)
 	return world_ask(w, &o);
 }
 
+struct answer world_release(struct world *w, const char *task, uint64_t seq)
+{
+	struct order o;
+	order_release(w, &o, task, seq);
+	return world_ask(w, &o);
+}
+
 struct answer world_cancel(struct world *w, const char *task)
 {
 	struct order o;

@@ -79,6 +79,7 @@ struct answer world_ask(struct world *w, const struct order *o);
 struct answer world_publish(struct world *w, const char *key, const char *data);
 struct answer world_task(struct world *w, const char *key, const char *input);
 struct answer world_cancel(struct world *w, const char *task);
+struct answer world_release(struct world *w, const char *task, uint64_t seq);
 
 /* Removes everything below seq from EVENTS. */
 void world_trim(struct world *w, uint64_t seq);
