@@ -386,6 +386,12 @@ int rendezvous(const char *const *ids, size_t n, const char *what)
 	return winner;
 }
 
+bool member_leaves(const struct member *member)
+{
+	const char *state = json_string_value(json_object_get(member->doc, "state"));
+	return state && (strcmp(state, "draining") == 0 || strcmp(state, "drained") == 0);
+}
+
 const char *members_owner(const struct members *m, const char *service, unsigned part)
 {
 	char what[16];

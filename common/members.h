@@ -44,6 +44,8 @@ size_t members_count(const struct members *m, const char *service);
 /* fn for each live member of the service (NULL: of all). */
 void members_each(const struct members *m, const char *service,
 		  void (*fn)(void *arg, const struct member *member), void *arg);
+/* It says of itself that it takes up nothing new: its state is "draining" or "drained". */
+bool member_leaves(const struct member *member);
 /* The owner of a part among the live members of a service; NULL if there is none. */
 const char *members_owner(const struct members *m, const char *service, unsigned part);
 

@@ -104,12 +104,13 @@ static void on_beat(struct timer *timer, void *arg)
 struct names {
 	const char *ids[WORKERS_MAX];
 	size_t n;
+	bool leave; /* of those that leave, or that stay */
 };
 
 static void add_name(void *arg, const struct member *m)
 {
 	struct names *names = arg;
-	if (names->n < WORKERS_MAX)
+	if (names->n < WORKERS_MAX && member_leaves(m) == names->leave)
 		names->ids[names->n++] = m->id;
 }
 
@@ -122,8 +123,12 @@ static void tell_workers(struct granting *g)
 {
 	struct names *names = xcalloc(1, sizeof(*names));
 	members_each(g->members, "worker", add_name, names);
-	qsort(names->ids, names->n, sizeof(names->ids[0]), by_name);
-	grantor_workers(g->grantor, names->ids, names->n, loop_now_us(g->loop));
+	size_t stay = names->n;
+	names->leave = true;
+	members_each(g->members, "worker", add_name, names);
+	qsort(names->ids, stay, sizeof(names->ids[0]), by_name);
+	qsort(names->ids + stay, names->n - stay, sizeof(names->ids[0]), by_name);
+	grantor_workers(g->grantor, names->ids, stay, names->n, loop_now_us(g->loop));
 	free(names);
 }
 

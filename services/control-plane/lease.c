@@ -22,6 +22,7 @@ struct member {
 	char *id;
 	uint64_t boot, seq;
 	int64_t heard_us;
+	bool leaves; /* it has what it asks for, and nothing to spare */
 };
 
 /* What a process holds of a target. */
@@ -66,7 +67,7 @@ struct grantor {
 	struct goal *goals;
 	struct member *members;
 	char **workers;
-	size_t n_workers, n_goals;
+	size_t n_stay, n_workers, n_goals;
 	struct grantor_numbers numbers;
 };
 
@@ -194,6 +195,14 @@ static void drop_predecessors(struct grantor *g, const Penstock__LeaseReport *r,
 			at = &(*at)->next;
 }
 
+static bool leaves(const struct grantor *g, const char *id)
+{
+	for (size_t i = g->n_stay; i < g->n_workers; i++)
+		if (strcmp(g->workers[i], id) == 0)
+			return true;
+	return false;
+}
+
 static struct member *take_member(struct grantor *g, const Penstock__LeaseReport *r, int64_t now_us)
 {
 	struct member *m = find_member(g, r);
@@ -208,6 +217,7 @@ static struct member *take_member(struct grantor *g, const Penstock__LeaseReport
 	m = xcalloc(1, sizeof(*m));
 	m->id = xstrdup(r->worker);
 	m->boot = r->boot;
+	m->leaves = leaves(g, m->id);
 	m->next = g->members;
 	g->members = m;
 	return m;
@@ -220,13 +230,17 @@ static void free_workers(struct grantor *g)
 	free(g->workers);
 }
 
-void grantor_workers(struct grantor *g, const char *const *ids, size_t n, int64_t now_us)
+void grantor_workers(struct grantor *g, const char *const *ids, size_t stay, size_t n,
+		     int64_t now_us)
 {
 	free_workers(g);
 	g->workers = xcalloc(n + 1, sizeof(*g->workers));
+	g->n_stay = stay;
 	g->n_workers = n;
 	for (size_t i = 0; i < n; i++)
 		g->workers[i] = xstrdup(ids[i]);
+	for (struct member *m = g->members; m != NULL; m = m->next)
+		m->leaves = leaves(g, m->id);
 	grantor_tick(g, now_us);
 }
 
@@ -348,9 +362,9 @@ static int64_t safe_part(const struct grantor *g, const struct goal *goal, const
 {
 	int64_t safe = lease_safe(goal->limits.concurrent, goal->limits.safe_concurrent);
 	safe = least(safe, goal->limits.concurrent - 1);
-	for (size_t i = 0; i < g->n_workers; i++)
+	for (size_t i = 0; i < g->n_stay; i++)
 		if (strcmp(g->workers[i], id) == 0)
-			return lease_safe_part(safe, g->n_workers, i);
+			return lease_safe_part(safe, g->n_stay, i);
 	return 0;
 }
 
@@ -366,7 +380,7 @@ static int64_t left_for(const struct grantor *g, const struct goal *goal, const 
 	for (const struct holder *h = goal->holders; h != NULL; h = h->next)
 		if (h != me)
 			left -= held_by(g, goal, h);
-	for (size_t i = 0; i < g->n_workers; i++) {
+	for (size_t i = 0; i < g->n_stay; i++) {
 		bool holds = false;
 		for (const struct holder *h = goal->holders; h != NULL && !holds; h = h->next)
 			holds = strcmp(h->member->id, g->workers[i]) == 0;
@@ -378,7 +392,7 @@ static int64_t left_for(const struct grantor *g, const struct goal *goal, const 
 
 static int64_t level_for(const struct grantor *g, struct goal *goal, struct holder *me)
 {
-	int64_t want[LEASE_HOLDERS_MAX], asked = 0;
+	int64_t want[LEASE_HOLDERS_MAX], asked = 0, stay = 0;
 	size_t n = 0, mine = 0;
 	if (goal->limits.concurrent <= 0)
 		return UNLIMITED;
@@ -391,11 +405,12 @@ static int64_t level_for(const struct grantor *g, struct goal *goal, struct hold
 			mine = n;
 		want[n] = h->running + h->waiting;
 		asked += want[n++];
+		stay += !h->member->leaves;
 	}
 	/* What nobody asks for is spread, so that a call that comes need not ask first. */
 	int64_t fair = lease_share(want, NULL, n, mine, capacity);
-	if (asked < capacity && n > 0)
-		fair += (capacity - asked) / (int64_t)n;
+	if (asked < capacity && stay > 0 && !me->member->leaves)
+		fair += (capacity - asked) / stay;
 	return most(least(fair, left), 0);
 }
 

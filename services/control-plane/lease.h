@@ -38,9 +38,10 @@ void grantor_free(struct grantor *g); /* NULL is fine */
  * called it before. */
 void grantor_target(struct grantor *g, const char *name, const struct lease_limits *limits,
 		    bool fresh, int64_t now_us);
-/* The live workers, sorted by id: their safe shares are kept free, and learning waits for them. ids
- * are copied. */
-void grantor_workers(struct grantor *g, const char *const *ids, size_t n, int64_t now_us);
+/* The live workers, for whom learning waits: first the `stay` whose safe shares are kept free, then
+ * those that leave, each sorted by id. ids are copied. */
+void grantor_workers(struct grantor *g, const char *const *ids, size_t stay, size_t n,
+		     int64_t now_us);
 
 /* A report, answered in *answer, which the caller frees with grantor_answer_done(). The target
  * names in it are borrowed from the report. */

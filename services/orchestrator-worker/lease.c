@@ -193,6 +193,8 @@ void lease_granted(struct lease *l, const Penstock__LeaseGrant *grant, uint64_t 
 		   int64_t sent_us, int64_t now_us)
 {
 	l->heard = seq;
+	/* What was taken away is another's when this one is known to have heard of it. */
+	l->untold |= l->level_until_us > now_us && grant->level < l->level;
 	l->level = grant->level;
 	l->level_until_us = sent_us + LEASE_TERM_US;
 	l->calls = grant->calls;

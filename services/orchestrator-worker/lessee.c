@@ -64,6 +64,8 @@ struct place {
 static void look(void *arg, const struct member *m)
 {
 	struct place *place = arg;
+	if (member_leaves(m))
+		return;
 	int order = strcmp(m->id, place->id);
 	place->workers++;
 	place->before += order < 0;
@@ -87,7 +89,7 @@ const struct lease_world *lessee_world(struct lessee *l)
 	return &l->world;
 }
 
-/* While this one is not among them it has no part. */
+/* While this one is not among those that stay it has no part. */
 static void find_place(struct lessee *l)
 {
 	struct place place = {.id = l->id};

@@ -61,23 +61,28 @@ static void stopped(void *arg)
 	timer_set(app->loop, &app->bye, BYE_US);
 }
 
+static bool leaves(const struct app *app)
+{
+	return app->drained || app->stopping;
+}
+
 static const char *state_of(const struct app *app)
 {
-	if (!app->drained)
+	if (!leaves(app))
 		return "running";
 	return app->worker != NULL && worker_held(app->worker) > 0 ? "draining" : "drained";
 }
 
-/* What the routers size the windows by: the slots of each pool. One that is drained has none. */
+/* What the routers size the windows by: the slots of each pool. One that leaves has none. */
 static json_t *member_document(const struct app *app)
 {
 	const struct worker_settings *s = &app->settings;
 	bool batch = strcmp(s->pool, POOL_BATCH) == 0;
 	json_t *doc = json_pack("{s:s, s:[s]}", "state", state_of(app), "pools", s->pool);
-	if (!app->drained)
+	if (!leaves(app))
 		json_object_set_new(doc, batch ? "batch_slots" : "slots", json_integer(s->slots));
 	if (strcmp(s->pool, POOL_DEFAULT) == 0 && s->batch_slots > 0) {
-		if (!app->drained)
+		if (!leaves(app))
 			json_object_set_new(doc, "batch_slots", json_integer(s->batch_slots));
 		json_array_append_new(json_object_get(doc, "pools"), json_string(POOL_BATCH));
 	}
@@ -207,6 +212,8 @@ static void stop(struct app *app)
 	app->stopping = true;
 	if (!app->drained)
 		posts_drain(app->posts);
+	if (app->members != NULL)
+		members_update(app->members, member_document(app));
 	if (app->worker != NULL) /* the second signal ends the grace */
 		worker_stop(app->worker, app->settings.grace_ms, stopped, app);
 	else

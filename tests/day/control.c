@@ -152,7 +152,7 @@ void control_init(struct control *c, struct loop *loop, const char *model,
 		c->lines[i] = (struct bus){.base = {&line_ops}, .control = c};
 		timer_init(&c->lines[i].timer, on_way, &c->lines[i]);
 	}
-	grantor_workers(c->grantor, ids, workers, loop_now_us(loop));
+	grantor_workers(c->grantor, ids, workers, workers, loop_now_us(loop));
 	timer_init(&c->timer, on_beat, c);
 	timer_set(loop, &c->timer, 0);
 }

@@ -44,7 +44,7 @@ static void setup(void)
 	grantor = grantor_new("control-1", 1, now_us);
 	grantor_target(grantor, "m", &rated, true, now_us);
 	grantor_target(grantor, "c", &counted, true, now_us);
-	grantor_workers(grantor, workers, 3, now_us);
+	grantor_workers(grantor, workers, 2, 3, now_us);
 	/* It has learned that nobody holds anything. */
 	for (int s = 0; s < 20; s++) {
 		now_us += 1000000;

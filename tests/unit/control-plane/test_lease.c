@@ -271,7 +271,7 @@ static void tell_members(void)
 				W.workers[i].world.rank = k;
 	}
 	if (W.grantor)
-		grantor_workers(W.grantor, ids, n, W.now);
+		grantor_workers(W.grantor, ids, n, n, W.now);
 }
 
 static void start_grantor(bool fresh)

@@ -27,7 +27,7 @@ static void setup(const struct lease_limits *limits, const char *const *workers,
 	b = (struct worker){.id = "b", .boot = 1};
 	g = grantor_new("control", 1, now);
 	grantor_target(g, MODEL, limits, true, now);
-	grantor_workers(g, workers, n, now);
+	grantor_workers(g, workers, n, n, now);
 }
 
 static Penstock__LeaseGrant ask(struct worker *w, uint32_t waiting, uint64_t tokens)
@@ -230,9 +230,39 @@ START_TEST(a_successor_has_what_its_predecessor_had)
 }
 END_TEST
 
+/* --- eight at once, of which four are safe --------------------------------------------------- */
+
+/* Whoever begins no calls any more keeps no more than what it still has to do. */
+START_TEST(who_leaves_keeps_nothing_to_spare)
+{
+	static const struct lease_limits limits = {.concurrent = 8, .safe_concurrent = 4};
+	static const char *const workers[] = {"a", "b"};
+
+	setup(&limits, workers, 2);
+	b.running = 1;
+	(void)ask(&b, 0, 0);
+	pass(&a, 3);
+	ck_assert_uint_eq(ask(&b, 0, 0).level, 4);
+	ck_assert_uint_eq(ask(&a, 100, 0).level, 4);
+	grantor_workers(g, workers, 1, 2, now);
+	(void)ask(&a, 0, 0);
+	ck_assert_uint_eq(ask(&b, 0, 0).level, 1); /* although nobody asks for the rest */
+	(void)ask(&b, 0, 0);                       /* it has heard it */
+	ck_assert_uint_eq(ask(&a, 100, 0).level, 7);
+	ck_assert_uint_eq(ask(&b, 1, 0).level, 1); /* what waits there has its turn */
+	b.running = 0;
+	ck_assert_uint_eq(ask(&b, 0, 0).level, 0);
+	(void)ask(&b, 0, 0);
+	ck_assert_uint_eq(ask(&a, 100, 0).level, 8);
+	grantor_workers(g, workers, 2, 2, now);
+	ck_assert_uint_eq(ask(&a, 100, 0).level, 6); /* the safe part of b is free again */
+	grantor_free(g);
+}
+END_TEST
+
 RUN_TESTS("control-plane: what counts against a limit", reserved_tokens_count_however_long,
 	  settled_tokens_count_for_a_minute, what_a_dead_worker_had_reserved_is_used,
 	  no_more_calls_a_minute_than_may_be, calls_without_a_grant_count,
 	  the_part_of_one_that_is_silent_is_kept_free,
 	  the_part_of_one_that_has_nothing_is_kept_free, a_level_counts_until_less_is_heard_of,
-	  a_successor_has_what_its_predecessor_had)
+	  a_successor_has_what_its_predecessor_had, who_leaves_keeps_nothing_to_spare)
