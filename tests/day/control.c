@@ -25,6 +25,12 @@ void members_each(const struct members *m, const char *service,
 		fn(arg, &(struct member){.service = service, .id = m->ids[i]});
 }
 
+bool member_leaves(const struct member *member)
+{
+	(void)member;
+	return false;
+}
+
 /* --- the bus -----------------------------------------------------------------------------------
  */
 
