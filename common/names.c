@@ -171,6 +171,11 @@ struct subject subject_end(unsigned part)
 	return with_part("pen.ctl.end.", part);
 }
 
+struct subject subject_owner(unsigned part)
+{
+	return with_part("pen.ctl.owner.", part);
+}
+
 struct subject subject_lease(unsigned part)
 {
 	return with_part("pen.lease.events.", part);

@@ -51,6 +51,8 @@ struct subject subject_task(const char *pool, const char *tenant);
 struct subject subject_wait(unsigned part, const char *tenant, const char *pool);
 /* pen.ctl.end.<part>: a task left the window */
 struct subject subject_end(unsigned part);
+/* pen.ctl.owner.<part>: answered by the router that owns the part, once it listens for commands */
+struct subject subject_owner(unsigned part);
 /* pen.lease.events.<part>: a share of a tenant's limits for an edge */
 struct subject subject_lease(unsigned part);
 /* To all workers: stop this task now (its log already says so). */

@@ -15,7 +15,7 @@ const struct env_setting router_settings[] = {
     {"PENSTOCK_ROUTER_INPUT_MAX", ENV_INT, offsetof(C, input_max), "262144", 256, 1048576,
      "longest input of a task, bytes", false},
     {"PENSTOCK_ROUTER_LINGER_MS", ENV_INT, offsetof(C, linger_ms), "1000", 0, 4000,
-     "how long a part that went to another router is still served", false},
+     "who stops waits so long for the next owner of a part to listen", false},
     {"PENSTOCK_ROUTER_RECENT", ENV_INT, offsetof(C, recent), "65536", 1, 16777216,
      "idempotency keys remembered; 64 bytes each", false},
     {"PENSTOCK_ROUTER_SLOT_TOKENS", ENV_INT, offsetof(C, slot_tokens), "8192", 1, 1000000000,

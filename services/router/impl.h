@@ -61,12 +61,14 @@ struct router_part {
 	struct router *router;
 	unsigned part;
 	struct bus_sub *cmd, *end;
-	struct bus_sub *lease;   /* only while it is owned */
-	struct bus_sub *leaving; /* cmd, after it was drained */
+	struct bus_sub *lease, *owner; /* only while it is owned */
+	struct bus_sub *leaving;       /* cmd, after it was drained */
 	bool owned;
 	bool asked;        /* … when the look at the streams that is under way began */
 	bool counted;      /* the streams' counts were read since it is owned */
-	int64_t linger_us; /* subscribed until then, though owned by another; 0: not lingering */
+	bool asking;       /* … the new owner whether it listens */
+	int64_t ask_us;    /* when it is asked again; 0: not */
+	int64_t linger_us; /* subscribed, who stops until then, though owned by another; 0: not */
 	int64_t leave_us;  /* when `leaving` has brought all that was under way */
 	uint64_t charge;   /* names what is charged to its tenants' tokens_per_min; 0: not served */
 };

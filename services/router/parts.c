@@ -2,12 +2,15 @@
  * just lost.
  *
  * The queue group lets both the old and the new owner listen during the change, so no command falls
- * between them: who loses a part goes on serving it for linger_ms, longer than the news of the
- * members takes. Then it tells the broker, and listens a little longer still: what the broker had
- * given to it before is given to nobody else. A part without any owner (nobody is seen alive) stays
- * where it is.
+ * between them. Who loses a part serves it on and asks who owns it: an answer says that the new
+ * owner listens, for it listens for the question only after it listens for commands. Then the old
+ * one tells the broker, and listens a little longer still: what the broker had given to it before
+ * is given to nobody else. So both serve for as long as the question takes, not longer: meanwhile
+ * one of them may overtake the other, and what a client sends without waiting for the answers is
+ * stored in another order. A part without any owner (nobody is seen alive), or one whose owner does
+ * not answer, stays where it is; who stops waits for an answer no longer than linger_ms.
  *
- *   free ─► owned ─(lost)─► lingering ─(linger_ms)─► draining ─(DRAIN_US)─► free
+ *   free ─► owned ─(lost)─► lingering ─(answered)─► draining ─(DRAIN_US)─► free
  *             ▲─────────────────┴──────(owned again)─────┘ */
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +20,8 @@
 
 #define QUEUE    "router"
 #define DRAIN_US 500000 /* a round trip to the broker, on a bad day */
+#define ASK_MS   200    /* for the owner to answer */
+#define ASK_US   20000  /* from a question without an answer to the next */
 
 static void on_command(void *arg, const struct bus_msg *msg)
 {
@@ -36,25 +41,48 @@ static void on_lease(void *arg, const struct bus_msg *msg)
 	router_lease(p->router, p->part, msg->reply, msg->data, msg->len);
 }
 
-/* Only the owner leases: two would lease the same. */
-static void stop_leasing(struct router_part *p)
+/* Another router lost this part: it may go. */
+static void on_owner_asked(void *arg, const struct bus_msg *msg)
 {
+	struct router_part *p = arg;
+	struct error err;
+	if (msg->reply && bus_publish(p->router->bus, msg->reply, "", 0, &err) != 0)
+		log_at(LOG_WARN, "part's owner not told", LOG_S("reason", err.msg));
+}
+
+/* Only the owner leases: two would lease the same. */
+static void stop_owning(struct router_part *p)
+{
+	bus_unsubscribe(p->owner);
 	bus_unsubscribe(p->lease);
-	p->lease = NULL;
+	p->owner = p->lease = NULL;
+	p->owned = false;
 }
 
 static int serve(struct router_part *p, struct error *err)
 {
 	struct router *r = p->router;
 	struct subject cmd = subject_cmd(p->part), end = subject_end(p->part);
-	struct subject lease = subject_lease(p->part);
+	struct subject lease = subject_lease(p->part), owner = subject_owner(p->part);
 	if (!p->end && !(p->end = bus_subscribe(r->bus, end.text, NULL, on_end, p, err)))
 		return -1;
 	if (!p->cmd && !(p->cmd = bus_subscribe(r->bus, cmd.text, QUEUE, on_command, p, err)))
 		return -1;
 	if (!p->lease && !(p->lease = bus_subscribe(r->bus, lease.text, QUEUE, on_lease, p, err)))
 		return -1;
+	if (!p->owner &&
+	    !(p->owner = bus_subscribe(r->bus, owner.text, NULL, on_owner_asked, p, err)))
+		return -1;
 	return 0;
+}
+
+/* No answer to an earlier question: the owner that it spoke of may have lost the part since. */
+static void unask(struct router_part *p)
+{
+	if (p->asking)
+		bus_forget(p->router->bus, p);
+	p->asking = false;
+	p->ask_us = 0;
 }
 
 /* At the part's end on this router. The next owner starts with fresh limits and reads the counts:
@@ -64,7 +92,8 @@ static void forget(struct router_part *p)
 	bus_unsubscribe(p->leaving);
 	bus_unsubscribe(p->cmd);
 	bus_unsubscribe(p->end);
-	stop_leasing(p);
+	stop_owning(p);
+	unask(p);
 	p->leaving = p->cmd = p->end = NULL;
 	p->linger_us = p->leave_us = 0;
 	p->asked = p->counted = false;
@@ -80,8 +109,9 @@ static void wake(struct router *r, int64_t in_us)
 
 static void drain(struct router_part *p)
 {
+	unask(p);
 	p->linger_us = 0;
-	stop_leasing(p);
+	stop_owning(p);
 	if (!p->cmd)
 		return;
 	bus_unsubscribe(p->leaving);
@@ -117,6 +147,7 @@ static void take_over(struct router_part *p)
 		       LOG_S("reason", err.msg));
 		return;
 	}
+	unask(p);
 	p->owned = true;
 	p->linger_us = 0;
 	p->asked = p->counted = false;
@@ -124,31 +155,54 @@ static void take_over(struct router_part *p)
 		p->charge = rng_next(&p->router->rng);
 }
 
+static void on_owner(void *arg, enum bus_result result, const struct bus_msg *msg)
+{
+	struct router_part *p = arg;
+	(void)msg;
+	p->asking = false;
+	if (result == BUS_OK) {
+		drain(p);
+		return;
+	}
+	p->ask_us = loop_now_us(p->router->loop) + ASK_US;
+	wake(p->router, ASK_US);
+}
+
+static void ask_owner(struct router_part *p)
+{
+	struct subject owner = subject_owner(p->part);
+	p->asking = true;
+	p->ask_us = 0;
+	bus_request(p->router->bus, owner.text, "", 0, ASK_MS, on_owner, p);
+}
+
 static void give_up(struct router_part *p)
 {
-	struct router *r = p->router;
-	int64_t linger_us = (int64_t)r->conf.linger_ms * 1000 + 1;
-	p->owned = false;
-	stop_leasing(p);
-	p->linger_us = loop_now_us(r->loop) + linger_us;
-	wake(r, linger_us);
+	stop_owning(p);
+	p->linger_us = INT64_MAX;
+	ask_owner(p);
+}
+
+/* Calls what is due at at_us, or wakes the loop when it will be; 0: never. */
+static void when_due(struct router_part *p, int64_t at_us, void (*due)(struct router_part *p))
+{
+	int64_t now = loop_now_us(p->router->loop);
+	if (at_us && at_us <= now)
+		due(p);
+	else if (at_us)
+		wake(p->router, at_us - now);
 }
 
 void router_parts_linger(struct timer *timer, void *arg)
 {
 	struct router *r = arg;
-	int64_t now = loop_now_us(r->loop);
 	(void)timer;
 	for (unsigned i = 0; i < r->conf.parts; i++) {
 		struct router_part *p = &r->parts[i];
-		if (p->linger_us && p->linger_us <= now)
-			drain(p);
-		else if (p->linger_us)
-			wake(r, p->linger_us - now);
-		if (p->leave_us && p->leave_us <= now)
-			left(p);
-		else if (p->leave_us)
-			wake(r, p->leave_us - now);
+		if (r->stopping)
+			when_due(p, p->linger_us, drain);
+		when_due(p, p->ask_us, ask_owner);
+		when_due(p, p->leave_us, left);
 	}
 }
 
@@ -203,15 +257,19 @@ void router_parts_update(struct router *r)
 
 void router_parts_leave(struct router *r, bool others)
 {
+	int64_t linger_us = (int64_t)r->conf.linger_ms * 1000 + 1;
 	for (unsigned i = 0; i < r->conf.parts; i++) {
 		struct router_part *p = &r->parts[i];
-		if (!p->owned)
+		if (!p->owned && !p->linger_us)
 			continue;
-		p->owned = false;
-		if (others)
-			give_up(p);
-		else
+		if (!others) {
 			drain(p);
+			continue;
+		}
+		if (p->owned)
+			give_up(p);
+		p->linger_us = loop_now_us(r->loop) + linger_us;
+		wake(r, linger_us);
 	}
 	router_tenants_each(r, stop_backlog);
 	router_stray_stop(r);

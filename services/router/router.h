@@ -38,7 +38,7 @@ struct router_conf {
 	size_t input_max;      /* bytes of a task's input */
 	int64_t delay_max_ms;  /* a task may be wanted so long from now at most */
 	int store_timeout_ms;  /* for each acknowledgement */
-	int linger_ms;         /* a part that went elsewhere stays subscribed for so long */
+	int linger_ms;         /* who stops waits so long for the next owner of a part to listen */
 	int64_t slot_tokens;   /* estimated tokens that a place in a window stands for */
 	struct metrics *metrics;
 };

@@ -164,7 +164,9 @@ async def test_many_sockets_of_a_channel(stack, tenant):
         before, start = counted(), time.monotonic()
         async with Client(stack.url("edge-2"), tenant.key) as pub:
             for i in range(events):
-                await pub.publish("room.1", {"n": i})
+                await pub.send(op="publish", id=f"p{i}", channel="room.1", type="chat.message", data={"n": i})
+                await asyncio.sleep(0.001)
+            await pub.wait(lambda f: f.get("id") == f"p{events - 1}")
         wait_for("all of it on its way", lambda: counted()[1] - before[1] >= events * len(sockets), 20)
         elapsed_ms = (time.monotonic() - start) * 1000
         writes, _, size = (new - old for new, old in zip(counted(), before))

@@ -120,6 +120,7 @@ START_TEST(subjects_are_those_of_the_document)
 	ck_assert_str_eq(subject_wait(3, "acme", POOL_DEFAULT).text, "pen.wait.3.acme");
 	ck_assert_str_eq(subject_wait(3, "acme", POOL_BATCH).text, "pen.wait.3.acme.batch");
 	ck_assert_str_eq(subject_end(3).text, "pen.ctl.end.3");
+	ck_assert_str_eq(subject_owner(3).text, "pen.ctl.owner.3");
 }
 END_TEST
 

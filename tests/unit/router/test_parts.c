@@ -37,6 +37,58 @@ START_TEST(two_share)
 }
 END_TEST
 
+static void note_stopped(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+static int serving(unsigned part)
+{
+	int n = 0;
+	for (int i = 0; i < WORLD_ROUTERS; i++)
+		n += w.router[i] && w.router[i]->parts[part].cmd;
+	return n;
+}
+
+static void all_served_once(void)
+{
+	for (unsigned part = 0; part < w.conf.parts; part++)
+		ck_assert_int_eq(serving(part), 1);
+}
+
+/* While two serve a part, what one client sends without waiting may be stored in another order. */
+START_TEST(old_owner_leaves_when_the_new_one_listens)
+{
+	bool stopped = false;
+	world_router(&w, 0);
+	world_router(&w, 1);
+	ck_assert_uint_lt(router_parts_owned(w.router[0]), w.conf.parts);
+	all_served_once();
+	router_stop(w.router[0], note_stopped, &stopped);
+	world_run(&w, 100000);
+	ck_assert_uint_eq(router_parts_owned(w.router[1]), w.conf.parts);
+	all_served_once();
+	world_until(&w, &stopped);
+}
+END_TEST
+
+/* The members name another one, but it is dead: until that is noticed, the part is served on. */
+START_TEST(served_on_while_the_new_owner_is_silent)
+{
+	world_router(&w, 0);
+	world_faults(&w, (struct fake_faults){.delay_min_us = 1000, .delay_max_us = 1000});
+	world_join(&w, 1);
+	while (router_parts_owned(w.router[0]) == w.conf.parts)
+		world_run(&w, 100);
+	world_crash(&w, 1);
+	for (int ms = 0; ms < 12000; ms += 100) {
+		world_run(&w, 100000);
+		all_served_once();
+	}
+	ck_assert_uint_eq(router_parts_owned(w.router[0]), w.conf.parts);
+}
+END_TEST
+
 START_TEST(crash_is_noticed)
 {
 	world_router(&w, 0);
@@ -79,11 +131,6 @@ static void all_accepted(void)
 	ck_assert_uint_eq(world_count(&w, STREAM_EVENTS), (uint64_t)sent);
 }
 
-static void note_stopped(void *arg)
-{
-	*(bool *)arg = true;
-}
-
 static void stop_during_flow(int i)
 {
 	bool stopped = false;
@@ -111,12 +158,7 @@ START_TEST(moves_without_a_loss)
 	world_faults(&w, (struct fake_faults){.delay_min_us = 50, .delay_max_us = 2000});
 	world_router(&w, _i);
 	flow(100);
-	struct error err;
-	static const char *const names[] = {"router-a", "router-b"};
-	w.bus[!_i] = bus_fake_open(w.broker, names[!_i]);
-	w.conf.instance = names[!_i];
-	w.router[!_i] = router_start(w.loop, w.bus[!_i], w.catalog, &w.conf, &err);
-	ck_assert_ptr_nonnull(w.router[!_i]);
+	world_join(&w, !_i);
 	flow(500);
 	ck_assert_uint_gt(router_parts_owned(w.router[0]), 0);
 	ck_assert_uint_gt(router_parts_owned(w.router[1]), 0);
@@ -255,6 +297,8 @@ int main(void)
 	TCase *c = tcase_create("parts");
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_add_test(c, two_share);
+	tcase_add_test(c, old_owner_leaves_when_the_new_one_listens);
+	tcase_add_test(c, served_on_while_the_new_owner_is_silent);
 	tcase_add_test(c, crash_is_noticed);
 	tcase_add_loop_test(c, moves_without_a_loss, 0, 2);
 	tcase_add_test(c, flapping);

@@ -88,7 +88,7 @@ void world_done(struct world *w)
 	loop_free(w->loop);
 }
 
-void world_router(struct world *w, int i)
+void world_join(struct world *w, int i)
 {
 	static const char *const names[WORLD_ROUTERS] = {"router-a", "router-b"};
 	struct error err = {0};
@@ -102,6 +102,11 @@ void world_router(struct world *w, int i)
 	while (router_parts_owned(w->router[i]) == 0 && loop_sim_step(w->loop, until))
 		;
 	ck_assert_uint_gt(router_parts_owned(w->router[i]), 0);
+}
+
+void world_router(struct world *w, int i)
+{
+	world_join(w, i);
 	world_run(w, 100000);
 }
 

@@ -46,6 +46,8 @@ void world_until(struct world *w, const bool *flag);
 void world_put(struct world *w, const char *key, const char *doc);
 void world_tenant(struct world *w, const char *limits); /* acme's limits, JSON members */
 /* Starts router i and runs until it owns something. */
+void world_join(struct world *w, int i);
+/* … and until all have heard of it. */
 void world_router(struct world *w, int i);
 void world_crash(struct world *w, int i);
 void world_faults(struct world *w, struct fake_faults faults);
