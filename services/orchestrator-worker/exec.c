@@ -67,11 +67,11 @@ static void on_jq(void *arg, const struct jqbox_result *r)
 	on_done(job, &outcome);
 }
 
-static void *transform(struct executor *ex, const char *program, const char *document, size_t len,
-		       exec_done_fn *done, void *arg)
+static void *transform(struct executor *ex, const char *tenant, const char *program,
+		       const char *document, size_t len, exec_done_fn *done, void *arg)
 {
 	struct job *job = job_new(ex, JOB_JQ, done, arg);
-	job->u.run = jqbox_eval(job->real->box, program, document, len, on_jq, job);
+	job->u.run = jqbox_eval(job->real->box, tenant, program, document, len, on_jq, job);
 	return job;
 }
 

@@ -35,8 +35,8 @@ struct exec_call {
 struct executor {
 	void *impl;
 	/* A jq program over a document. */
-	void *(*transform)(struct executor *ex, const char *program, const char *document,
-			   size_t len, exec_done_fn *done, void *arg);
+	void *(*transform)(struct executor *ex, const char *tenant, const char *program,
+			   const char *document, size_t len, exec_done_fn *done, void *arg);
 	/* text: pieces of the answer as they come, never after done. */
 	void *(*chat)(struct executor *ex, const struct exec_call *call, exec_text_fn *text,
 		      exec_done_fn *done, void *arg);

@@ -15,6 +15,7 @@
 #include "common/log.h"
 #include "common/strbuf.h"
 #include "services/orchestrator-worker/jqbox_helper.h"
+#include "services/orchestrator-worker/turns.h"
 
 #define POLL_US     20000
 #define SUSPECT_MS  100 /* of processor time: its program is run aside from now on */
@@ -26,6 +27,7 @@
 #define ENDS_MAX    33
 
 struct jqbox_run {
+	struct turn turn; /* first: a turn is its run; of the suspects */
 	struct jqbox_run *next, *prev;
 	struct jqbox *box;
 	struct end *end; /* that it was sent to, or NULL */
@@ -36,7 +38,7 @@ struct jqbox_run {
 	jqbox_fn *fn;         /* NULL: cancelled after it was sent */
 	void *arg;
 	size_t program_len, input_len;
-	char bytes[]; /* program, input */
+	char bytes[]; /* program, input, owner and NUL */
 };
 
 struct runs {
@@ -65,7 +67,9 @@ struct jqbox {
 	pid_t nursery;
 	uint64_t next_id;
 	struct end ends[ENDS_MAX]; /* [conf.helpers]: for the suspects */
-	struct runs queue, suspects, refused;
+	struct runs queue, refused;
+	struct turns *suspects;
+	size_t suspects_bytes;      /* of those that wait */
 	uint64_t suspect[SUSPECTS]; /* hashes of programs, a ring */
 	size_t suspect_count;       /* ever */
 	struct timer work, look;
@@ -104,8 +108,24 @@ static size_t size_of(const struct jqbox_run *run)
 	return run->program_len + run->input_len;
 }
 
+/* Waits or runs aside no longer; fine if it did neither. */
+static void leave_suspects(struct jqbox_run *run)
+{
+	if (run->turn.of != NULL && !run->turn.running)
+		run->box->suspects_bytes -= size_of(run);
+	turns_leave(run->box->suspects, &run->turn);
+}
+
+static void join_suspects(struct jqbox_run *run)
+{
+	const char *owner = run->bytes + size_of(run);
+	turns_add(run->box->suspects, &run->turn, owner, 1, false);
+	run->box->suspects_bytes += size_of(run);
+}
+
 static void forget(struct jqbox_run *run)
 {
+	leave_suspects(run);
 	run->box->stats.queued--;
 	run->box->stats.bytes -= size_of(run);
 	free(run);
@@ -247,10 +267,13 @@ static void want_work(struct jqbox *box)
 static void again(struct jqbox *box, struct jqbox_run *run)
 {
 	run->end = NULL;
+	leave_suspects(run);
 	if (run->fn == NULL)
 		forget(run);
+	else if (suspected(box, run->hash))
+		join_suspects(run);
 	else
-		push(suspected(box, run->hash) ? &box->suspects : &box->queue, run, true);
+		push(&box->queue, run, true);
 }
 
 /* Puts the runs of this helper back in the queue, in their order, but for the one with that id,
@@ -346,8 +369,10 @@ static struct end *choose(struct jqbox *box, const struct jqbox_run *run, bool s
 {
 	struct end *aside = &box->ends[box->conf.helpers], *best = NULL;
 	bool stuck = all_stuck(box);
-	if (suspicious || stuck)
-		return suspicious != stuck && has_room(aside, run) ? aside : NULL;
+	if (suspicious) /* one at a time: the next one is whose turn it is then */
+		return !stuck && aside->sent.count == 0 && !aside->stuck ? aside : NULL;
+	if (stuck)
+		return has_room(aside, run) ? aside : NULL;
 	for (size_t i = 0; i < box->conf.helpers; i++) {
 		struct end *end = &box->ends[i];
 		if (has_room(end, run) && (best == NULL || end->sent.count < best->sent.count))
@@ -356,32 +381,64 @@ static struct end *choose(struct jqbox *box, const struct jqbox_run *run, bool s
 	return best;
 }
 
-static void refuse_all(struct jqbox *box, struct runs *list)
+/* The next one that waits, taken; NULL: none. */
+static struct jqbox_run *take_next(struct jqbox *box, bool suspicious)
 {
-	for (struct jqbox_run *run; (run = list->first) != NULL;) {
-		take(list, run);
+	struct jqbox_run *run =
+	    suspicious ? (struct jqbox_run *)turns_first(box->suspects) : box->queue.first;
+	if (run == NULL)
+		return NULL;
+	if (!suspicious)
+		take(&box->queue, run);
+	else
+		leave_suspects(run);
+	return run;
+}
+
+static void refuse_all(struct jqbox *box, bool suspicious)
+{
+	for (struct jqbox_run *run; (run = take_next(box, suspicious)) != NULL;) {
 		run->code = JQBOX_LOST;
 		push(&box->refused, run, false);
 	}
 }
 
-static void dispatch(struct jqbox *box, struct runs *list, bool suspicious)
+/* A helper that is there, for this run; NULL: none now. */
+static struct end *place(struct jqbox *box, const struct jqbox_run *run, bool suspicious)
 {
-	for (struct jqbox_run *run; (run = list->first) != NULL;) {
-		if (!suspicious && suspected(box, run->hash)) {
-			take(list, run);
-			push(&box->suspects, run, false);
-			continue;
-		}
-		struct end *end = choose(box, run, suspicious);
+	struct end *end = choose(box, run, suspicious);
+	if (end != NULL && end->page == NULL && end_open(end) != 0) {
+		box->stats.lost = true;
+		refuse_all(box, suspicious);
+		return NULL;
+	}
+	return end;
+}
+
+static void dispatch(struct jqbox *box)
+{
+	for (struct jqbox_run *run; (run = box->queue.first) != NULL;) {
+		struct end *end = NULL;
+		bool suspicious = suspected(box, run->hash);
+		if (!suspicious && (end = place(box, run, false)) == NULL)
+			return;
+		take(&box->queue, run);
+		if (suspicious)
+			join_suspects(run);
+		else
+			end_send(end, run);
+	}
+}
+
+static void dispatch_suspects(struct jqbox *box)
+{
+	for (struct turn *turn; (turn = turns_first(box->suspects)) != NULL;) {
+		struct jqbox_run *run = (struct jqbox_run *)turn;
+		struct end *end = place(box, run, true);
 		if (end == NULL)
 			return;
-		if (end->page == NULL && end_open(end) != 0) {
-			box->stats.lost = true;
-			refuse_all(box, list);
-			return;
-		}
-		take(list, run);
+		box->suspects_bytes -= size_of(run);
+		turns_start(box->suspects, turn, 1);
 		end_send(end, run);
 	}
 }
@@ -390,8 +447,8 @@ static void on_work(struct timer *timer, void *arg)
 {
 	(void)timer;
 	struct jqbox *box = arg;
-	dispatch(box, &box->queue, false);
-	dispatch(box, &box->suspects, true);
+	dispatch(box);
+	dispatch_suspects(box);
 	bool busy = false;
 	for (size_t i = 0; i <= box->conf.helpers; i++) {
 		if (box->ends[i].out.len > 0)
@@ -550,6 +607,7 @@ struct jqbox *jqbox_new(const struct jqbox_conf *conf, struct error *err)
 		box->ends[i].box = box;
 		box->ends[i].io.fd = -1;
 	}
+	box->suspects = turns_new(TURNS_UNBOUNDED);
 	timer_init(&box->work, on_work, box);
 	timer_init(&box->look, on_look, box);
 	return box;
@@ -576,9 +634,11 @@ void jqbox_free(struct jqbox *box)
 		end_close(&box->ends[i]);
 		drop_all(&box->ends[i].sent);
 	}
+	for (struct jqbox_run *run; (run = take_next(box, true)) != NULL;)
+		forget(run);
 	drop_all(&box->queue);
-	drop_all(&box->suspects);
 	drop_all(&box->refused);
+	turns_free(box->suspects);
 	if (box->loop != NULL) {
 		timer_cancel(box->loop, &box->work);
 		timer_cancel(box->loop, &box->look);
@@ -588,14 +648,24 @@ void jqbox_free(struct jqbox *box)
 	free(box);
 }
 
-struct jqbox_run *jqbox_eval(struct jqbox *box, const char *program, const char *input, size_t len,
-			     jqbox_fn *fn, void *arg)
+static bool has_place(struct jqbox *box, const char *owner, bool suspicious, size_t bytes)
 {
-	size_t program_len = strlen(program);
-	bool full = box->stats.queued >= box->conf.queue_max ||
-		    box->stats.bytes + program_len + len > box->conf.queue_bytes;
+	const struct jqbox_conf *c = &box->conf;
+	if (box->stats.queued >= c->queue_max || box->stats.bytes + bytes > c->queue_bytes)
+		return false;
+	return !suspicious || (turns_may_wait(box->suspects, owner, c->queue_max / 2) &&
+			       box->suspects_bytes + bytes <= c->queue_bytes / 2);
+}
+
+struct jqbox_run *jqbox_eval(struct jqbox *box, const char *owner, const char *program,
+			     const char *input, size_t len, jqbox_fn *fn, void *arg)
+{
+	size_t program_len = strlen(program), owner_len = strlen(owner) + 1;
+	uint64_t hash = hash_of(program, program_len);
+	bool suspicious = suspected(box, hash);
+	bool full = !has_place(box, owner, suspicious, program_len + len);
 	size_t keep = full ? 0 : program_len + len;
-	struct jqbox_run *run = xmalloc(sizeof(*run) + keep);
+	struct jqbox_run *run = xmalloc(sizeof(*run) + keep + owner_len);
 	*run = (struct jqbox_run){.box = box, .fn = fn, .arg = arg};
 	box->stats.queued++;
 	if (full) {
@@ -607,9 +677,13 @@ struct jqbox_run *jqbox_eval(struct jqbox *box, const char *program, const char 
 		run->input_len = len;
 		memcpy(run->bytes, program, program_len);
 		memcpy(run->bytes + program_len, input, len);
-		run->hash = hash_of(program, program_len);
+		memcpy(run->bytes + keep, owner, owner_len);
+		run->hash = hash;
 		box->stats.bytes += keep;
-		push(suspected(box, run->hash) ? &box->suspects : &box->queue, run, false);
+		if (suspicious)
+			join_suspects(run);
+		else
+			push(&box->queue, run, false);
 	}
 	want_work(box);
 	return run;
@@ -622,8 +696,12 @@ void jqbox_cancel(struct jqbox_run *run)
 		return;
 	}
 	struct jqbox *box = run->box;
-	struct runs *lists[] = {&box->queue, &box->suspects, &box->refused};
-	for (size_t i = 0; i < 3; i++) {
+	if (run->turn.of != NULL) {
+		forget(run);
+		return;
+	}
+	struct runs *lists[] = {&box->queue, &box->refused};
+	for (size_t i = 0; i < 2; i++) {
 		for (struct jqbox_run *at = lists[i]->first; at != NULL; at = at->next) {
 			if (at == run) {
 				take(lists[i], run);

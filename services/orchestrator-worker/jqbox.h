@@ -8,7 +8,9 @@
  * go over a socket pair in batches. Every run has a budget of processor time; a helper whose run
  * exceeds it is killed and replaced, that run fails, and the others that it had not answered are
  * done again elsewhere (jq has no side effects). A run that is slow, but not yet too slow, makes
- * its program a suspect: suspects have a helper of their own, so that nobody waits behind them.
+ * its program a suspect: suspects have a helper of their own, so that nobody waits behind them. Its
+ * runs wait there in turns of their owners (turns.h), one at a time, and at most half of all that
+ * may wait does so there: the rest is left to everybody else.
  *
  * Threads: the loop's. Ownership: what is passed in is copied; a result is borrowed for the
  * callback. Units: in the names. Nothing here is specific to a task. */
@@ -71,9 +73,10 @@ void jqbox_attach(struct jqbox *box, struct loop *loop);
 /* Cancels what is running (no callback) and ends the children. NULL is fine. */
 void jqbox_free(struct jqbox *box);
 
-/* fn is called once, on a later turn of the loop, unless the run is cancelled first. */
-struct jqbox_run *jqbox_eval(struct jqbox *box, const char *program, const char *input, size_t len,
-			     jqbox_fn *fn, void *arg);
+/* owner: whose it is, for the turns. fn is called once, on a later turn of the loop, unless the run
+ * is cancelled first. */
+struct jqbox_run *jqbox_eval(struct jqbox *box, const char *owner, const char *program,
+			     const char *input, size_t len, jqbox_fn *fn, void *arg);
 void jqbox_cancel(struct jqbox_run *run);
 void jqbox_stats(const struct jqbox *box, struct jqbox_stats *stats);
 const char *jqbox_code_name(enum jqbox_code code);

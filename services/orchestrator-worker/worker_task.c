@@ -67,8 +67,8 @@ static void start_input(struct worker_task *t, size_t stage)
 	strbuf_reset(&w->document);
 	saga_document(&t->saga, stage, &w->document);
 	if (w->document.len <= w->conf.document_max) {
-		job->job = w->ex->transform(w->ex, program, w->document.data, w->document.len,
-					    on_input, job);
+		job->job = w->ex->transform(w->ex, t->tenant, program, w->document.data,
+					    w->document.len, on_input, job);
 		return;
 	}
 	struct saga_outcome outcome = {.class = OUTCOME_FINAL,

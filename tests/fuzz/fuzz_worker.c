@@ -59,10 +59,11 @@ static void *start(exec_done_fn *done, void *arg)
 	return job;
 }
 
-static void *transform(struct executor *ex, const char *program, const char *document, size_t len,
-		       exec_done_fn *done, void *arg)
+static void *transform(struct executor *ex, const char *tenant, const char *program,
+		       const char *document, size_t len, exec_done_fn *done, void *arg)
 {
 	(void)ex;
+	(void)tenant;
 	assert(strlen(program) > 0 && document[len] == '\0');
 	return start(done, arg);
 }

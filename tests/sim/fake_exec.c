@@ -90,9 +90,10 @@ static struct fake_job *job_new(struct fake_exec *ex, exec_text_fn *text, exec_d
 /* Whatever the program: an object that says what came in, so that a stage's output depends on its
  * input. With a condition (common/pipeline.c), which is true for half of what comes in, the input
  * of `publish`. */
-static void *transform(struct executor *base, const char *program, const char *document, size_t len,
-		       exec_done_fn *done, void *arg)
+static void *transform(struct executor *base, const char *tenant, const char *program,
+		       const char *document, size_t len, exec_done_fn *done, void *arg)
 {
+	(void)tenant;
 	struct fake_exec *ex = (struct fake_exec *)base;
 	struct fake_job *job = job_new(ex, NULL, done, arg, false, 3000);
 	struct digest_part parts[] = {{program, strlen(program)}, {document, len}};

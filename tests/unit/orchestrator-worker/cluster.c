@@ -79,11 +79,12 @@ static struct fake_job *job_new(struct executor *base, exec_done_fn *done, void 
 	return job;
 }
 
-static void *transform(struct executor *base, const char *program, const char *document, size_t len,
-		       exec_done_fn *done, void *arg)
+static void *transform(struct executor *base, const char *tenant, const char *program,
+		       const char *document, size_t len, exec_done_fn *done, void *arg)
 {
 	struct fake_job *job = job_new(base, done, arg);
 	struct strbuf b = {0};
+	ck_assert_str_eq(tenant, "acme");
 	ck_assert_uint_eq(strlen(document), len);
 	strbuf_add_json(&b, program);
 	job->output = strbuf_detach(&b, NULL);

@@ -75,10 +75,16 @@ static void await(const struct want *want)
 	ck_assert_msg(want->done, "no answer in time");
 }
 
-static void eval(struct want *want, const char *program, const char *input)
+static struct jqbox_run *eval_of(struct want *want, const char *owner, const char *program,
+				 const char *input)
 {
 	*want = (struct want){0};
-	jqbox_eval(box, program, input, strlen(input), on_result, want);
+	return jqbox_eval(box, owner, program, input, strlen(input), on_result, want);
+}
+
+static void eval(struct want *want, const char *program, const char *input)
+{
+	eval_of(want, "acme", program, input);
 }
 
 static void expect(const char *program, const char *input, enum jqbox_code code, const char *text)
@@ -204,6 +210,63 @@ START_TEST(many_loopers)
 }
 END_TEST
 
+/* A program that takes for ever with some documents: known, so its runs are aside. */
+#define PERHAPS "def f: f; if . == 0 then f else . end"
+
+/* One tenant's loopers: another's run aside waits for one of them, not for all. */
+START_TEST(turns_aside)
+{
+	enum { N = 8 };
+	struct want bad[N], good;
+	int over = 0;
+	expect(PERHAPS, "0", JQBOX_TIME, NULL);
+	for (int i = 0; i < N; i++)
+		eval_of(&bad[i], "looper", PERHAPS, "0");
+	loop_turn(loop, 0);
+	eval_of(&good, "other", PERHAPS, "7");
+	await(&good);
+	ck_assert_str_eq(good.text, "7");
+	free(good.text);
+	for (int i = 0; i < N; i++)
+		over += bad[i].done;
+	ck_assert_int_le(over, 1);
+	for (int i = 0; i < N; i++) {
+		await(&bad[i]);
+		ck_assert_int_eq(bad[i].code, JQBOX_TIME);
+		free(bad[i].text);
+	}
+}
+END_TEST
+
+/* … and there is a place for the other, in that line and beside it. */
+START_TEST(places_aside)
+{
+	enum { N = 500 };
+	static struct want bad[N];
+	static struct jqbox_run *runs[N];
+	struct want good;
+	int refused = 0;
+	expect(PERHAPS, "0", JQBOX_TIME, NULL);
+	for (int i = 0; i < N; i++)
+		runs[i] = eval_of(&bad[i], "looper", PERHAPS, "0");
+	await(&bad[N - 1]);
+	expect(".", "1", JQBOX_OK, "1");
+	for (int i = 0; i < N; i++)
+		refused += bad[i].done && bad[i].code == JQBOX_BUSY;
+	ck_assert_int_ge(refused, N / 2);
+	eval_of(&good, "other", PERHAPS, "7");
+	for (int i = 1; i < N; i++) /* the first one runs */
+		if (!bad[i].done)
+			jqbox_cancel(runs[i]);
+		else
+			free(bad[i].text);
+	await(&good);
+	ck_assert_str_eq(good.text, "7");
+	free(good.text);
+	free(bad[0].text);
+}
+END_TEST
+
 START_TEST(memory_hog)
 {
 	struct want bad, good;
@@ -300,9 +363,9 @@ END_TEST
 START_TEST(cancelled)
 {
 	struct want never = {0}, also = {0};
-	struct jqbox_run *run = jqbox_eval(box, ".", "1", 1, on_result, &never);
+	struct jqbox_run *run = eval_of(&never, "acme", ".", "1");
 	jqbox_cancel(run); /* not sent yet */
-	run = jqbox_eval(box, "def f: f; f", "1", 1, on_result, &also);
+	run = eval_of(&also, "acme", "def f: f; f", "1");
 	loop_turn(loop, 0);
 	loop_turn(loop, 0);
 	jqbox_cancel(run); /* running */
@@ -334,7 +397,7 @@ START_TEST(bounded)
 	char *large = xmalloc(5 << 20);
 	memset(large, ' ', 5 << 20);
 	struct want want = {0};
-	jqbox_eval(box, ".", large, 5 << 20, on_result, &want);
+	jqbox_eval(box, "acme", ".", large, 5 << 20, on_result, &want);
 	await(&want);
 	ck_assert_int_eq(want.code, JQBOX_BUSY);
 	free(want.text);
@@ -414,6 +477,8 @@ int main(void)
 	tcase_add_test(tc, loop_for_ever);
 	tcase_add_test(tc, known_looper_stays_aside);
 	tcase_add_test(tc, many_loopers);
+	tcase_add_test(tc, turns_aside);
+	tcase_add_test(tc, places_aside);
 	tcase_add_test(tc, memory_hog);
 	tcase_add_test(tc, deep_recursion);
 	tcase_add_test(tc, killed_from_outside);
