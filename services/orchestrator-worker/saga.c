@@ -225,6 +225,7 @@ static void fail_stage(struct saga *s, size_t i, enum saga_class class, int64_t 
 	struct saga_stage *stage = &s->stages[i];
 	const struct retry_policy *policy = &s->spec->stages[i].retry;
 	stage->put_off = class == OUTCOME_THROTTLED;
+	stage->held_since = 0;
 	if (!stage->put_off)
 		stage->failed++;
 	else if (stage->throttled++ == 0 || stage->throttled_since == 0)
@@ -281,10 +282,28 @@ static bool time_out(struct saga *s, size_t i, int64_t now)
 	return true;
 }
 
+/* Nobody knows when the target will be there, and perhaps it never will. */
+static bool held_too_long(struct saga_stage *stage, int64_t now)
+{
+	struct strbuf message = {0};
+	if (stage->held_since == 0)
+		stage->held_since = now;
+	if (now - stage->held_since < SAGA_HELD_MS)
+		return false;
+	strbuf_addf(&message, "no call could be made for a day: %s", stage->message);
+	set_text(&stage->message, message.data);
+	strbuf_done(&message);
+	return true;
+}
+
 /* The call is made again by and by, not all that were told the same at once. */
 static void hold(struct saga *s, size_t i, int64_t wait_ms, int64_t now)
 {
 	struct saga_stage *stage = &s->stages[i];
+	if (held_too_long(stage, now)) {
+		fail_stage(s, i, OUTCOME_FINAL, 0, now);
+		return;
+	}
 	stage_move(stage, STAGE_HELD);
 	stage->retry_at = now + wait_ms + (int64_t)rng_below(s->rng, (uint64_t)wait_ms / 10 + 1);
 	int64_t limit = stage_limit(stage);

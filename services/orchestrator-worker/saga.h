@@ -58,6 +58,9 @@
 #define SAGA_THROTTLED_MAX 200
 #define SAGA_THROTTLED_MS  (24 * 3600 * INT64_C(1000))
 
+/* For so long a stage's calls may be held without one being made. */
+#define SAGA_HELD_MS (24 * 3600 * INT64_C(1000))
+
 enum saga_state {
 	SAGA_LOADING,
 	SAGA_ACCEPTING,
@@ -148,6 +151,8 @@ struct saga_stage {
 	unsigned failed;         /* attempts that ended in task.stage.failed, less … */
 	unsigned throttled;      /* … those that the other side put off */
 	int64_t throttled_since; /* the first of these, 0: none */
+	int64_t held_since;      /* the first call that was held, of those since the last one that
+				  * was made; 0: none */
 	unsigned earlier;        /* attempts that count neither as failed nor as lost */
 	bool open;               /* folded: started, and no end of it in the log */
 	bool asked;              /* its input is being made */

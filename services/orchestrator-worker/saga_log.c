@@ -86,6 +86,7 @@ static void take_failed(struct saga *s, size_t i, const char *data, size_t len)
 	if (stage->put_off && stage->throttled_since == 0)
 		stage->throttled_since = slice_int(slice_member(data, len, "throttled_since"), 0);
 	stage->open = false;
+	stage->held_since = 0;
 	stage->final = slice_is(slice_member(data, len, "final"), "true");
 	stage->retry_at = slice_int(slice_member(data, len, "retry_at"), 0);
 	stage->state = stage->final ? STAGE_FAILED : STAGE_BACKOFF;
@@ -136,6 +137,13 @@ static void spare_stages(struct saga *s)
 	}
 }
 
+static void take_held(struct saga *s, struct slice held)
+{
+	for (size_t i = 0; held.p != NULL && i < s->n; i++)
+		s->stages[i].held_since =
+		    slice_int(slice_member(held.p, held.len, s->spec->stages[i].id), 0);
+}
+
 /* What was spent before was another ticket's. */
 static void spend_anew(struct saga *s)
 {
@@ -158,7 +166,7 @@ static void take_redriven(struct saga *s)
 		stage->state = STAGE_WAITING;
 		stage->open = stage->final = false;
 		stage->failed = stage->throttled = 0;
-		stage->throttled_since = 0;
+		stage->throttled_since = stage->held_since = 0;
 		stage->start_by = stage->deadline_at = 0;
 		stage->earlier = stage->attempt;
 	}
@@ -182,12 +190,14 @@ void saga_take_event(struct saga *s, enum saga_type type, const char *data, size
 		s->holder = 0; /* whoever gets the ticket of its release goes on with it */
 		spare_stages(s);
 		spend_anew(s);
+		take_held(s, slice_member(data, len, "held_since"));
 		break;
 	case TASK_REDRIVEN:
 		take_redriven(s);
 		break;
 	case TASK_HANDED_OFF: /* whoever gets the same ticket again */
 		spare_stages(s);
+		take_held(s, slice_member(data, len, "held_since"));
 		break;
 	case TASK_STAGE_STARTED:
 	case TASK_STAGE_COMPLETED:

@@ -123,6 +123,22 @@ static void add_stage(const struct saga *s, enum saga_type type, size_t i, int64
 		add_text(out, "model", stage->model != NULL ? stage->model : spec->model);
 }
 
+/* Since when the stages' calls are held, those of them that are. */
+static void add_held(const struct saga *s, struct strbuf *out)
+{
+	bool any = false;
+	for (size_t i = 0; i < s->n; i++) {
+		if (s->stages[i].held_since == 0)
+			continue;
+		strbuf_adds(out, any ? "," : ",\"held_since\":{");
+		strbuf_add_json(out, s->spec->stages[i].id);
+		strbuf_addf(out, ":%lld", (long long)s->stages[i].held_since);
+		any = true;
+	}
+	if (any)
+		strbuf_addc(out, '}');
+}
+
 static void add_completed(const struct saga *s, int64_t now, struct strbuf *out)
 {
 	struct saga_usage sum = {0};
@@ -156,9 +172,11 @@ void saga_write_data(const struct saga *s, enum saga_type type, size_t stage, in
 		add_text(out, "stage", s->spec->stages[stage].id);
 		add_text(out, "reason", s->stages[stage].reason);
 		add_int(out, "not_before", s->stages[stage].retry_at);
+		add_held(s, out);
 		break;
 	case TASK_HANDED_OFF:
 		add_text(out, "worker", s->worker);
+		add_held(s, out);
 		break;
 	case TASK_STAGE_STARTED:
 	case TASK_STAGE_COMPLETED:

@@ -262,6 +262,67 @@ START_TEST(throttled_for_too_long)
 }
 END_TEST
 
+static void held_once(int64_t then_ms)
+{
+	rig_call_fails(&r, 0, OUTCOME_HELD, 60000);
+	rig_writes(&r);
+	ck_assert_str_eq(rig_last(&r)->type, "task.parked");
+	released(then_ms);
+}
+
+/* A target that nothing reaches: a day, however often the task was parked, and then it has failed
+ * for the reason that it was held for. */
+START_TEST(held_for_too_long)
+{
+	static const int64_t hour = 3600 * INT64_C(1000);
+	start(CHAT, "");
+	for (int k = 0; k < 3; k++)
+		held_once(7 * hour);
+	rig_last_has(&r, "task.stage.started", "'attempt':4");
+	saga_begun(&r.s, 0, r.attempts[0]); /* one could be made: from here on anew */
+	rig_call_fails(&r, 0, OUTCOME_RETRY, 5000);
+	rig_writes(&r);
+	released(6000);
+	for (int k = 0; k < 3; k++)
+		held_once(7 * hour);
+	saga_drain(&r.s, true, r.now); /* … and is not forgotten when it goes elsewhere */
+	rig_take(&r);
+	rig_writes(&r);
+	rig_last_has(&r, "task.handed_off", "'held_since':{'a':");
+	r.now += 4 * hour;
+	rig_again(&r, "w3", 99);
+	rig_load(&r);
+	rig_writes(&r);
+	rig_call_fails(&r, 0, OUTCOME_HELD, 60000);
+	rig_writes(&r);
+	rig_last_has(
+	    &r, "task.failed",
+	    "'reason':'upstream_error','message':'no call could be made for a day: HTTP 500'");
+	/* Redriven it has a day of its own. */
+	rig_append(&r, "task.redriven", "{'redrive_gen':1,'by':'op'}");
+	released(0);
+	held_once(60000);
+	rig_call(&r, 0, "7");
+	rig_writes(&r);
+	rig_last_has(&r, "task.completed", "'output':7");
+	rig_done(&r);
+}
+END_TEST
+
+/* The task's own deadline is sooner. */
+START_TEST(held_until_the_deadline)
+{
+	start(CHAT, ",'deadline_at':1700000100000");
+	held_once(60000);
+	rig_call_fails(&r, 0, OUTCOME_HELD, 60000);
+	rig_writes(&r);
+	ck_assert_str_eq(rig_last(&r)->type, "task.parked");
+	released(40000);
+	ck_assert_str_eq(rig_last(&r)->type, "task.expired");
+	rig_done(&r);
+}
+END_TEST
+
 /* A delayed task is at rest from its task.accepted on: only the ticket of its release lets it go
  * on, and none that a repeat of the command has sent. */
 START_TEST(delayed)
@@ -285,4 +346,5 @@ END_TEST
 
 RUN_TESTS("saga_park", held, again_and_again, in_backoff, a_short_wait_is_held, others_go_on,
 	  cancelled_meanwhile, written_but_not_known, deadline_behind_it,
-	  stopped_while_it_is_parked, throttled_too_often, throttled_for_too_long, delayed)
+	  stopped_while_it_is_parked, throttled_too_often, throttled_for_too_long,
+	  held_for_too_long, held_until_the_deadline, delayed)
