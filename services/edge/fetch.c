@@ -235,6 +235,9 @@ static bool take_store_page(struct fetch_request *f, const Penstock__ReplayReply
 			return true; /* so it is the stream that has it */
 		ends = !step_over(
 		    f, (page->kept_from < f->first_seq ? page->kept_from : f->first_seq) - 1);
+		f->more = ends;
+		if (page->kept_from > f->first_seq)
+			return true; /* what comes before its first row is in the stream */
 	}
 	for (size_t i = 0; i < page->n_events && f->n < f->limit && !f->full && !ends; i++) {
 		const Penstock__StoredEvent *s = page->events[i];
