@@ -296,12 +296,13 @@ struct check {
 
 static void sweep_on(struct hub *hub);
 
-static void on_checked(void *arg, bool ok, uint64_t last)
+static void on_checked(void *arg, bool ok, uint64_t last, bool real)
 {
 	struct check *check = arg;
 	struct hub *hub = check->hub;
 	struct channel *c = find(hub, check->tenant, check->channel);
 
+	(void)real;
 	hub->sweeping--;
 	if (!ok)
 		hub->sweep_failed = true;

@@ -138,7 +138,9 @@ struct frame *channel_frame(struct hub *hub, const struct event_view *e, uint64_
 struct pending *pending_new(struct hub *hub, struct request *request,
 			    void (*fail)(struct request *request));
 struct request *pending_end(struct pending *p); /* frees p; the request is to be answered */
-typedef void located_fn(void *arg, bool ok, uint64_t last);
+/* real: `last` is an event's offset. Else the stream has nothing of the channel, and that is where
+ * the stream begins; unless it was to be fresh, a moment ago. */
+typedef void located_fn(void *arg, bool ok, uint64_t last, bool real);
 void plane_locate(struct hub *hub, unsigned part, const char *tenant, const char *channel,
 		  bool fresh, located_fn *fn, void *arg);
 void plane_refresh(struct hub *hub);

@@ -378,12 +378,21 @@ void link_retry(struct link *link)
 		pump(link);
 }
 
-static void hold(struct link *link, struct out_ref *ref)
+void link_reach(struct link *link, uint64_t to)
 {
+	if (link->history->target < to)
+		link->history->target = to;
+}
+
+/* prev 0: what was before it is not in the stream any more, but the topic was at `before`. */
+static void hold(struct link *link, struct out_ref *ref, uint64_t before)
+{
+	const uint64_t prev = ref->frame->prev;
 	const struct history_item item = {.item = out_ref_add(ref),
 					  .offset = ref->frame->offset,
-					  .prev = ref->frame->prev,
-					  .bytes = ref->frame->len};
+					  .prev = prev ? prev : before,
+					  .bytes = ref->frame->len,
+					  .guess = !prev};
 	struct history_item out;
 	bool dropped;
 
@@ -395,14 +404,14 @@ static void hold(struct link *link, struct out_ref *ref)
 	}
 }
 
-void link_hold(struct link *link, struct out_ref *ref)
+void link_hold(struct link *link, struct out_ref *ref, uint64_t before)
 {
 	/* What all of a connection's subscriptions hold has one bound. */
 	if (link->conn->held_bytes + ref->frame->len > CONN_HELD_BYTES) {
 		history_forget(link->history, ref->frame->offset);
 		count_lost(link, ref->frame);
 	} else {
-		hold(link, ref);
+		hold(link, ref, before);
 	}
 	if (link->state == LINK_READING && !link->busy && !link->retry)
 		pump(link);
@@ -557,7 +566,7 @@ static void on_asked(struct request *base)
 		 * and what is behind it may be on its way, or past already. Or it is not kept any
 		 * more: that says the first page. */
 		link->history->pos = link->after;
-		link->history->target = l->last;
+		link_reach(link, l->last);
 		if (l->last == link->after)
 			answer(link,
 			       &(struct sub_answer){.offset = link->after, .recovered = true});
@@ -568,7 +577,7 @@ static void on_asked(struct request *base)
 }
 
 /* `after` is beyond what this reactor has seen: news that is still on its way, or a position of
- * another log? */
+ * another log? Or nobody here knows how far the log goes. */
 static void ask_ahead(struct link *link, uint64_t pos)
 {
 	struct locate_request *l = topic_locate_new(link->topic);
@@ -582,7 +591,9 @@ static void ask_ahead(struct link *link, uint64_t pos)
 
 static void begin_after(struct link *link, uint64_t pos)
 {
-	if (link->after > pos) {
+	const struct topic *t = link->topic;
+
+	if (link->after > pos || !t->real) {
 		ask_ahead(link, pos);
 		return;
 	}

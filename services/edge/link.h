@@ -8,7 +8,9 @@
 /* The topic's position is known, or could not be found out. */
 void link_begin(struct link *link);
 /* Holds a live item while the link reads the log; takes its own reference. */
-void link_hold(struct link *link, struct out_ref *ref);
+void link_hold(struct link *link, struct out_ref *ref, uint64_t before);
+/* The log is known to reach to here: the link reads as far before it goes live. */
+void link_reach(struct link *link, uint64_t to);
 /* A live delta: is it due, or void, or to be read from DELTAS? */
 bool link_delta(struct link *link, const struct frame *delta);
 /* A live durable item has no room: it and what follows is read from the log, behind a gap frame,

@@ -122,7 +122,7 @@ void hub_task_here(struct hub *hub, struct task_request *r)
 struct locating {
 	struct locating *prev, *next;
 	struct hub *hub;
-	bool fresh;
+	bool fresh, real;
 	located_fn *fn;
 	void *arg;
 };
@@ -135,7 +135,7 @@ static void locating_end(struct locating *l, bool ok, uint64_t last)
 		l->hub->locating = l->next;
 	if (l->next)
 		l->next->prev = l->prev;
-	l->fn(l->arg, ok, last);
+	l->fn(l->arg, ok, last, l->real);
 	free(l);
 }
 
@@ -156,6 +156,7 @@ static void on_last(void *arg, enum bus_result result, const struct bus_msg *msg
 	struct locating *l = arg;
 	uint64_t last = 0;
 
+	l->real = result == BUS_OK;
 	if (result == BUS_OK)
 		last = msg->seq;
 	else if (result == BUS_NOT_FOUND && (l->fresh || !l->hub->first_seq_known)) {
@@ -185,12 +186,13 @@ static void locate_failed(struct request *base)
 	((struct locate_request *)base)->failed = true;
 }
 
-static void on_located(void *arg, bool ok, uint64_t last)
+static void on_located(void *arg, bool ok, uint64_t last, bool real)
 {
 	struct locate_request *r = (struct locate_request *)pending_end(arg);
 
 	r->failed = !ok;
 	r->last = last;
+	r->real = real;
 	request_answer(&r->base);
 }
 

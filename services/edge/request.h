@@ -70,6 +70,7 @@ struct locate_request {
 	uint32_t life; /* the asker's */
 	bool fresh;    /* not a moment ago: now */
 	bool failed;
+	bool real;     /* `last` is an event's offset (located_fn) */
 	uint64_t last; /* a position: every event up to it was stored before the answer */
 };
 

@@ -90,7 +90,7 @@ static void fan_out(struct topic *t, struct out_ref *ref, uint64_t before)
 	t->real |= ref->frame->offset != 0;
 	for (uint32_t i = 0; i < n; i++) {
 		if (t->n_reading && t->entries[i].link->history)
-			link_hold(t->entries[i].link, ref);
+			link_hold(t->entries[i].link, ref, before);
 		else if (ref->frame->kind == FRAME_DELTA &&
 			 !link_delta(t->entries[i].link, ref->frame))
 			; /* it has that */
@@ -115,12 +115,15 @@ static void hold(struct topic *t, struct out_ref *ref, uint64_t prev)
 	}
 }
 
-/* To those who have all up to there; who reads the log himself finds out himself. */
+/* To those who have all up to there; who reads the log himself finds out himself, if he reads as
+ * far. */
 static void tell_gap(struct topic *t, uint64_t from, const char *reason, bool replayable)
 {
 	for (uint32_t i = 0; i < t->n; i++)
 		if (t->entries[i].link->state == LINK_LIVE)
 			link_gap(t->entries[i].link, from, t->history->pos, reason, replayable);
+		else if (t->entries[i].link->history)
+			link_reach(t->entries[i].link, t->history->pos);
 	metric_add(t->reactor->edge->stats.gaps, 1);
 }
 
@@ -227,7 +230,7 @@ void topic_live(struct topic *t, struct frame *frame)
 	struct out_ref *ref = out_ref_new(&t->reactor->pool, frame);
 	uint64_t prev = frame->prev;
 
-	/* prev 0 after an event that we saw: the stream was trimmed behind it, and cannot say
+	/* prev 0 after an event that we know of: the stream was trimmed behind it, and cannot say
 	 * whether something was in between. Then the log is asked. */
 	if (frame->offset && !prev && t->real)
 		prev = frame->offset - 1;
@@ -284,6 +287,7 @@ static void on_located(struct request *base)
 	}
 	if (!l->failed) {
 		t->located = true;
+		t->real = l->real;
 		t->history->pos = l->last;
 		history_failed(t->history); /* it held until now */
 	}

@@ -75,7 +75,7 @@ struct topic {
 	uint64_t hash;
 	unsigned part;
 	bool attached, locating, located, detaching;
-	bool real;     /* pos is an event's offset, not only a position behind which nothing is */
+	bool real;     /* pos is an event's offset, not only where the stream began a moment ago */
 	bool receipts; /* of some link there is something to tell */
 	unsigned busy; /* requests under way */
 	uint32_t life; /* answers to what was asked before topic_renew() do not count */
