@@ -176,9 +176,10 @@ static void first_read(void *arg, enum bus_result result, const struct bus_msg *
 		return;
 	}
 	/* The beginning may be trimmed. A task's channel is derived from its key, so the task is
-	 * the key's; what it was given can no longer be compared. */
+	 * the key's; what it was given can no longer be compared. Where it was the broker says, for
+	 * as long as it knows the id. */
 	if (strcmp(first->type, "task.accepted") != 0)
-		known(s, s->digest, false, msg->seq);
+		known(s, s->digest, false, s->event_ack.duplicate ? s->event_ack.seq : msg->seq);
 	else
 		known(s, first->digest, strcmp(first->command, s->call.command) == 0, msg->seq);
 }

@@ -166,6 +166,19 @@ START_TEST(repeat_after_the_end)
 }
 END_TEST
 
+/* The stream has the task's last events alone; the broker still knows where the first one was. */
+START_TEST(repeat_of_what_is_half_trimmed)
+{
+	struct answer a = world_task(&w, "k", "1");
+	ck_assert_int_eq(world_transition(&w, a.task, "task.completed", a.offset), BUS_OK);
+	world_trim(&w, a.offset + 1);
+	recent_clear(w.router[0]->recent);
+	struct answer b = world_task(&w, "k", "1");
+	ck_assert(b.accepted && b.duplicate);
+	ck_assert_uint_eq(b.offset, a.offset);
+}
+END_TEST
+
 START_TEST(two_at_once_two_routers)
 {
 	world_router(&w, 1);
@@ -933,11 +946,11 @@ START_TEST(a_stray_task_runs)
 END_TEST
 
 RUN_TESTS_WITH("router: tasks", setup, teardown, submit, delayed, delayed_until_now,
-	       no_deadline_no_key, repeat, repeat_after_the_end, two_at_once_two_routers,
-	       no_pipeline, queue_full, queue_full_and_crash, log_full, lost_acknowledgements,
-	       faults, cancel, cancel_too_late, cancel_nothing, cancel_of_what_was_trimmed,
-	       cancel_races, cancel_with_lost_acknowledgements, backlog_in_order,
-	       lost_ends_are_found, shadow_queues_all, release_through_the_window,
+	       no_deadline_no_key, repeat, repeat_after_the_end, repeat_of_what_is_half_trimmed,
+	       two_at_once_two_routers, no_pipeline, queue_full, queue_full_and_crash, log_full,
+	       lost_acknowledgements, faults, cancel, cancel_too_late, cancel_nothing,
+	       cancel_of_what_was_trimmed, cancel_races, cancel_with_lost_acknowledgements,
+	       backlog_in_order, lost_ends_are_found, shadow_queues_all, release_through_the_window,
 	       release_counts_against_limits, release_of_nonsense, batch_apart, tokens_count,
 	       redrive_once, redrive_of_what_is_none, redrive_of_what_was_trimmed, backlog_survives,
 	       full_queue_holds_the_backlog, bad_ticket, strays, a_stray_task_runs)
