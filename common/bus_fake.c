@@ -278,6 +278,11 @@ void bus_fake_partition(struct bus *bus, bool cut)
 		timer_set(node->broker->loop, &node->state_timer, 0);
 }
 
+void bus_fake_no_echo(struct bus *bus)
+{
+	node_of(bus)->no_echo = true;
+}
+
 /* --- a node's life -----------------------------------------------------------------------------
  */
 

@@ -28,6 +28,8 @@ void fake_broker_faults(struct fake_broker *broker, const struct fake_faults *fa
 void fake_broker_set_up(struct fake_broker *broker, bool up);
 
 struct bus *bus_fake_open(struct fake_broker *broker, const char *name);
+/* What it publishes does not come to its own subscriptions, as with bus_nats.h's no_echo. */
+void bus_fake_no_echo(struct bus *bus);
 /* Cuts this node off (true) or reconnects it: a partition. */
 void bus_fake_partition(struct bus *bus, bool cut);
 

@@ -307,11 +307,11 @@ static void deliver(struct fsub *sub, struct fmsg *msg, const char *reply)
 		deliver_once(sub, msg, reply);
 }
 
-static size_t collect(struct fake_broker *b, const struct route *route, const char *subject,
-		      size_t n)
+static size_t collect(struct fake_broker *b, const struct node *from, const struct route *route,
+		      const char *subject, size_t n)
 {
 	for (struct fsub *sub = route ? route->head : NULL; sub; sub = sub->route_next) {
-		if (!node_reachable(sub->node) ||
+		if (!node_reachable(sub->node) || sub->node == from ||
 		    (!route->subject && !fake_matches(sub->subject, subject)))
 			continue;
 		if (n == b->match_cap) {
@@ -323,11 +323,12 @@ static size_t collect(struct fake_broker *b, const struct route *route, const ch
 	return n;
 }
 
-size_t fake_route(struct fake_broker *b, struct fmsg *msg, const char *reply)
+size_t fake_route(struct fake_broker *b, const struct node *from, struct fmsg *msg,
+		  const char *reply)
 {
-	size_t n = collect(b, fmap_get(&b->routes, msg->subject), msg->subject, 0);
+	size_t n = collect(b, from, fmap_get(&b->routes, msg->subject), msg->subject, 0);
 
-	n = collect(b, &b->wild, msg->subject, n);
+	n = collect(b, from, &b->wild, msg->subject, n);
 	for (size_t i = 0; i < n; i++) {
 		struct fsub *sub = b->match[i];
 		size_t members = 1;
@@ -371,7 +372,8 @@ static void at_publish(struct hop *hop)
 	if (!strncmp(hop->msg->subject, "_INBOX.", 7) && route_reply(b, hop->msg))
 		return;
 	fake_stream_take(b, hop->msg);
-	if (fake_route(b, hop->msg, hop->reply) == 0 && hop->id)
+	if (fake_route(b, hop->node->no_echo ? hop->node : NULL, hop->msg, hop->reply) == 0 &&
+	    hop->id)
 		fake_answer(hop->node, hop->id, BUS_UNAVAILABLE, NULL);
 }
 

@@ -122,7 +122,7 @@ struct node {
 	char *name;
 	unsigned number;
 	unsigned refs; /* its owner's, one a hop, one a claim */
-	bool dead, cut, connected;
+	bool dead, cut, connected, no_echo;
 	struct lane out, in[IN_LANES];
 	struct timer state_timer;
 	void (*on_state)(void *arg, bool connected);
@@ -206,8 +206,10 @@ struct bus_sub *fake_subscribe(struct bus *bus, const char *subject, const char 
 void fake_unsubscribe(struct bus_sub *sub);
 void fake_drain(struct bus_sub *sub);
 void fake_subs_done(struct node *node);
-/* At the broker: to everybody who listens; the number of those. msg is borrowed. */
-size_t fake_route(struct fake_broker *b, struct fmsg *msg, const char *reply);
+/* At the broker: to everybody who listens; the number of those. msg is borrowed. from: who is not
+ * to hear an echo of it; NULL: nobody. */
+size_t fake_route(struct fake_broker *b, const struct node *from, struct fmsg *msg,
+		  const char *reply);
 /* Answers a request of any kind: loses it as a core message would be. */
 void fake_answer(struct node *node, uint64_t id, enum bus_result result, struct fmsg *msg);
 

@@ -276,7 +276,7 @@ static void republish(struct fstream *s, const struct stored *m)
 	copy->stream = s->name;
 	copy->seq = m->msg->seq;
 	copy->prev = m->msg->prev;
-	fake_route(s->broker, copy, NULL);
+	fake_route(s->broker, NULL, copy, NULL);
 	fmsg_unref(copy);
 	strbuf_done(&subject);
 }
@@ -365,7 +365,7 @@ static void at_store(struct hop *hop)
 	if (b->wild.head || fmap_get(&b->routes, hop->msg->subject)) {
 		struct fmsg *copy = fmsg_new(hop->msg->subject, hop->msg->data, hop->msg->len);
 
-		fake_route(b, copy, NULL);
+		fake_route(b, NULL, copy, NULL);
 		fmsg_unref(copy);
 	}
 	if (s)

@@ -6,12 +6,6 @@
 
 #include "tests/sim/cluster.h"
 
-static bool terminal(const char *type)
-{
-	return strcmp(type, "task.completed") == 0 || strcmp(type, "task.failed") == 0 ||
-	       strcmp(type, "task.cancelled") == 0 || strcmp(type, "task.expired") == 0;
-}
-
 static bool on_task(const struct memdb_row *row, const char *task)
 {
 	return strncmp(row->channel, "task.", 5) == 0 && strcmp(row->channel + 5, task) == 0;
@@ -20,7 +14,7 @@ static bool on_task(const struct memdb_row *row, const char *task)
 static bool task_ended(const struct memdb *db, const char *task)
 {
 	for (size_t i = 0; i < db->n; i++)
-		if (on_task(&db->rows[i], task) && terminal(db->rows[i].type))
+		if (on_task(&db->rows[i], task) && memdb_ends_task(db->rows[i].type))
 			return true;
 	return false;
 }
@@ -43,9 +37,18 @@ static bool on_channel(const struct memdb_row *row, const struct subscriber *s)
 static uint64_t newest(const struct memdb *db, const struct subscriber *s)
 {
 	for (size_t i = db->n; i-- > 0;)
-		if (on_channel(&db->rows[i], s))
+		if (on_channel(&db->rows[i], s) && db->rows[i].seq >= db->kept_from)
 			return db->rows[i].seq;
 	return 0;
+}
+
+/* … that it is not kept any more. */
+static bool was_told(const struct subscriber *s, uint64_t seq)
+{
+	for (size_t i = 0; i < s->n_lost; i++)
+		if (seq >= s->lost[i].from && seq <= s->lost[i].to)
+			return true;
+	return false;
 }
 
 /* Whatever happened on the way: all of its channel, once and in order, and nothing else. */
@@ -54,8 +57,10 @@ static void check_reader(struct cluster *c, const struct subscriber *s)
 	size_t at = 0;
 
 	for (size_t i = 0; i < c->db.n; i++) {
-		if (!on_channel(&c->db.rows[i], s))
+		if (!on_channel(&c->db.rows[i], s) || was_told(s, c->db.rows[i].seq))
 			continue;
+		if (at == s->n && c->db.rows[i].seq < c->db.kept_from)
+			continue; /* nobody asked for it */
 		if (at == s->n || s->seen[at] != c->db.rows[i].seq) {
 			cluster_fail(c, "subscriber %d has not seen %llu", s->number,
 				     (unsigned long long)c->db.rows[i].seq);
@@ -86,12 +91,24 @@ bool check_settled(struct cluster *c)
 	return c->db.position == c->last_seq && c->queued == 0 && all_ended(&c->db);
 }
 
+/* What was to wait says so in the log, if it was accepted before its time. */
+static void check_delay(struct cluster *c, const struct op *op, const struct memdb_row *row)
+{
+	bool early = row->time_us / 1000 < op->not_before_ms;
+
+	if (memdb_not_before(row) != (early ? op->not_before_ms : 0))
+		cluster_fail(c, "task of %s, not before %lld, is in the log for %lld", op->key,
+			     (long long)op->not_before_ms, (long long)memdb_not_before(row));
+}
+
 /* Acknowledged = stored, once, where it was said to be, under its own tenant. */
 static void check_promise(struct cluster *c, const struct client *cl, const struct op *op)
 {
 	const struct promise *p = &op->promise;
 	size_t found = 0;
 
+	if (!op->accepted && op->archived)
+		return; /* that it is there once at most is seen by its key */
 	if (!op->accepted) {
 		cluster_fail(c, "operation %s was never accepted", op->key);
 		return;
@@ -102,6 +119,8 @@ static void check_promise(struct cluster *c, const struct client *cl, const stru
 		if (strcmp(row->id, p->event_id) != 0)
 			continue;
 		found++;
+		if (op->kind == WANT_TASK)
+			check_delay(c, op, row);
 		if (row->seq != p->offset || strcmp(row->tenant, cl->tenant) != 0 ||
 		    (op->kind == WANT_EVENT && strcmp(row->channel, cl->channel) != 0) ||
 		    (op->kind == WANT_TASK && !on_task(row, p->task)))
@@ -213,18 +232,18 @@ static void check_publish(struct cluster *c, const char *task, bool completed)
 	}
 }
 
-/* A task that is parked does not go on before its time. */
-static void check_parked(struct cluster *c, const struct memdb_row *row, int64_t *not_before)
+/* A task that is parked or delayed does not go on before its time. */
+static void check_rest(struct cluster *c, const struct memdb_row *row, int64_t *not_before)
 {
-	const char *at = strstr(row->data, "\"not_before\":");
-
-	if (strcmp(row->type, "task.parked") == 0)
-		*not_before = at ? strtoll(strchr(at, ':') + 1, NULL, 10) : INT64_MAX;
-	else if (row->time_us / 1000 < *not_before)
-		cluster_fail(c, "%s at %llu is too early: the task was parked", row->type,
+	if (row->time_us / 1000 < *not_before)
+		cluster_fail(c, "%s at %llu is too early: the task rested", row->type,
 			     (unsigned long long)row->seq);
-	else
-		*not_before = 0;
+	*not_before = 0;
+	if (strcmp(row->type, "task.parked") == 0 || strcmp(row->type, "task.accepted") == 0)
+		*not_before = memdb_not_before(row);
+	if (strcmp(row->type, "task.parked") == 0 && !*not_before)
+		cluster_fail(c, "the task at %llu is parked for ever",
+			     (unsigned long long)row->seq);
 }
 
 /* A stage completes at most once, a task is accepted once and ends once, and nothing follows its
@@ -253,8 +272,8 @@ static void check_task(struct cluster *c, const char *task)
 		if (ended)
 			cluster_fail(c, "%s at %llu follows the end of task %s", row->type,
 				     (unsigned long long)row->seq, task);
-		ended = ended || terminal(row->type);
-		check_parked(c, row, &not_before);
+		ended = ended || memdb_ends_task(row->type);
+		check_rest(c, row, &not_before);
 	}
 	check_publish(c, task, completed);
 }

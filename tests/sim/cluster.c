@@ -18,7 +18,8 @@ static const struct {
     {"tenant.acme",
      "{\"id\":\"acme\",\"name\":\"Acme\",\"region\":\"local\",\"class\":\"standard\",\"status\":"
      "\"active\","
-     "\"weight\":1,\"limits\":{\"events_per_s\":20,\"burst\":10,\"tasks_running\":4}}"},
+     "\"weight\":1,\"limits\":{\"events_per_s\":" TEXT(SIM_RATE) ",\"burst\":" TEXT(
+	 SIM_BURST) ",\"tasks_running\":4}}"},
     {"tenant.globex", "{\"id\":\"globex\",\"name\":\"Globex\",\"region\":\"local\",\"class\":"
 		      "\"standard\",\"status\":\"active\","
 		      "\"weight\":2,\"limits\":{}}"},
@@ -27,14 +28,19 @@ static const struct {
     {"type.globex.note",
      "{\"tenant\":\"globex\",\"type\":\"note\",\"class\":\"durable\",\"latest\":1,"
      "\"versions\":{\"1\":{\"state\":\"active\",\"schema\":{}}}}"},
+    {"type.acme.pulse", "{\"tenant\":\"acme\",\"type\":\"pulse\",\"class\":\"ephemeral\","
+			"\"latest\":1,\"versions\":{\"1\":{\"state\":\"active\",\"schema\":{}}}}"},
+    {"type.globex.pulse",
+     "{\"tenant\":\"globex\",\"type\":\"pulse\",\"class\":\"ephemeral\",\"latest\":1,"
+     "\"versions\":{\"1\":{\"state\":\"active\",\"schema\":{}}}}"},
     {"model.m",
      "{\"name\":\"m\",\"kind\":\"openai\",\"url\":\"http://127.0.0.1:1/v1\",\"model\":\"m\","
      "\"limits\":{\"rpm\":" TEXT(SIM_RPM) ",\"concurrent\":" TEXT(
 	 SIM_AT_ONCE) "},\"timeout_ms\":10000}"},
     {"key.acme", "{\"id\":\"acme\",\"tenant\":\"acme\",\"hash\":\"" SECRET_HASH
-		 "\",\"scopes\":[\"subscribe\"],\"status\":\"active\"}"},
+		 "\",\"scopes\":[\"subscribe\",\"publish\"],\"status\":\"active\"}"},
     {"key.globex", "{\"id\":\"globex\",\"tenant\":\"globex\",\"hash\":\"" SECRET_HASH
-		   "\",\"scopes\":[\"subscribe\"],\"status\":\"active\"}"},
+		   "\",\"scopes\":[\"subscribe\",\"publish\"],\"status\":\"active\"}"},
     {"pipeline.diamond.1",
      "{\"name\":\"diamond\",\"version\":1,\"stages\":["
      "{\"id\":\"a\",\"kind\":\"transform\",\"input\":\".input\"},"
@@ -138,18 +144,49 @@ static void configure(struct cluster *c)
 	cluster_run(c, 100000);
 }
 
+/* A router is also taken for dead when its heartbeats are lost. */
+static void members_changed(void *arg)
+{
+	struct cluster *c = arg;
+	bool changed = false;
+
+	for (unsigned i = 0; c->members && i < SIM_PARTS; i++) {
+		const char *owner = members_owner(c->members, "router", i);
+
+		owner = owner ? owner : "";
+		changed = changed || strcmp(owner, c->owners[i]) != 0;
+		snprintf(c->owners[i], sizeof(c->owners[i]), "%s", owner);
+	}
+	if (changed)
+		routers_change(c);
+}
+
+static void watch_members(struct cluster *c)
+{
+	struct error err = {0};
+
+	c->members = members_start(c->bus, c->loop, NULL, NULL, NULL, members_changed, c, &err);
+	if (!c->members)
+		cluster_fail(c, "members: %s", err.msg);
+}
+
 void cluster_start(struct cluster *c, uint64_t seed, bool verbose)
 {
 	*c = (struct cluster){.seed = seed, .verbose = verbose};
 	c->loop = loop_new_sim(START_US);
 	rng_seed(&c->rng, seed);
 	c->lossy = rng_below(&c->rng, 2) == 0;
+	c->trims = seed % SIM_EVERY == 2;
+	c->doubles = rng_below(&c->rng, 2) == 0;
+	c->steady = rng_below(&c->rng, 3) == 0;
+	c->mover = rng_below(&c->rng, 2) ? "acme" : "globex";
 	c->broker = fake_broker_new(c->loop, seed);
 	c->bus = bus_fake_open(c->broker, "observer");
 	memdb_init(&c->db, c->loop, &c->rng);
 	faults_init(c);
 	model_open(c);
 	configure(c);
+	watch_members(c);
 	for (int i = 0; i < SIM_NODES; i++) {
 		struct node *n = &c->nodes[i];
 
@@ -168,6 +205,8 @@ void cluster_start(struct cluster *c, uint64_t seed, bool verbose)
 	for (int i = 0; i < SIM_READERS; i++)
 		subscriber_start(&c->readers[i], c, i);
 	timer_set(c->loop, &c->chaos, 2000000);
+	if (c->trims)
+		timer_set(c->loop, &c->forget, 2000000);
 }
 
 void cluster_stop(struct cluster *c)
@@ -179,12 +218,15 @@ void cluster_stop(struct cluster *c)
 	for (int i = 0; i < SIM_NODES; i++) {
 		timer_cancel(c->loop, &c->nodes[i].restart);
 		timer_cancel(c->loop, &c->nodes[i].heal);
+		timer_cancel(c->loop, &c->nodes[i].undrain);
 		node_crash(&c->nodes[i]);
 	}
 	node_bury(c);
 	timer_cancel(c->loop, &c->chaos);
+	timer_cancel(c->loop, &c->forget);
 	timer_cancel(c->loop, &c->broker_up);
 	timer_cancel(c->loop, &c->db_up);
+	members_stop(c->members);
 	topology_stop(c->topology);
 	bus_free(c->bus);
 	fake_broker_free(c->broker);

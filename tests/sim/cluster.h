@@ -29,13 +29,16 @@
 #define SIM_CONTROLS 2
 #define SIM_EDGES    2
 #define SIM_NODES    (SIM_ROUTERS + SIM_WORKERS + SIM_STORES + SIM_CONTROLS + SIM_EDGES)
-#define SIM_READERS  6
 #define SIM_CLIENTS  8
 #define SIM_OPS      12 /* of each client */
 #define SIM_PARTS    4
 #define SIM_SLOTS    4  /* of each worker */
 #define SIM_RPM      40 /* of the model, and its calls at once */
 #define SIM_AT_ONCE  2
+#define SIM_RATE     20 /* of acme, a second */
+#define SIM_BURST    20
+#define SIM_EVERY    4 /* seeds: a run in which old keys come again, one with a short memory */
+#define SIM_CHANGES  256
 #define SIM_DEDUPE_S 300 /* so long the broker knows an id */
 
 enum node_kind { NODE_ROUTER, NODE_WORKER, NODE_STORE, NODE_CONTROL, NODE_EDGE };
@@ -69,12 +72,19 @@ struct node {
 	struct fake_exec exec;
 	struct ingest *ingest;
 	struct store_sink *sink;
-	struct timer slow; /* an event-store's slow path */
+	struct timer slow;      /* an event-store's slow path */
+	struct bus_sub *replay; /* … and what it answers of the log */
+	struct store_trim *trim;
 	bool asking;
 	uint64_t asked_seq;
 	struct edge *edge;      /* of life */
 	struct edge_life *life; /* an edge's */
 	struct timer restart, heal, leave;
+	/* An edge's drain of the one tenant. */
+	bool draining, told; /* the document is there; … for certain */
+	int64_t drain_us;
+	struct timer undrain;
+	int64_t disturbed_us; /* when it last started, crashed, was cut off or came back */
 };
 
 /* What a client was promised. */
@@ -89,7 +99,10 @@ struct op {
 	enum op_kind kind;
 	char key[32];
 	int payload;
+	int64_t delay_ms,
+	    not_before_ms; /* of a task that is to wait; the second from its first try */
 	bool accepted;
+	bool archived; /* … as far as anybody can say: its event is not there to be compared with */
 	struct promise promise;
 };
 
@@ -125,16 +138,27 @@ struct cluster {
 	struct client clients[SIM_CLIENTS];
 	struct subscriber readers[SIM_READERS];
 	struct edge_life *dead;
-	bool healed; /* no more faults, everybody reads as fast as he can */
-	bool late;   /* what was accepted is older than anybody remembers */
-	bool lossy;  /* the broker loses live messages while the connection holds */
-	struct timer chaos, db_up, broker_up;
+	bool healed;                /* no more faults, everybody reads as fast as he can */
+	bool late;                  /* what was accepted is older than anybody remembers */
+	bool lossy;                 /* the broker loses live messages while the connection holds */
+	bool doubles;               /* … or delivers some of them twice */
+	bool trims;                 /* the stream keeps seconds, the database not much more */
+	bool steady;                /* nothing happens to a router */
+	struct members *members;    /* as the observer sees them */
+	char owners[SIM_PARTS][32]; /* of the parts */
+	int64_t changes[SIM_CHANGES]; /* since 1970: when parts may have gone to another router */
+	size_t n_changes;
+	const char *mover; /* the tenant that edges are drained for alone */
+	int64_t outage_us; /* when the broker last went or came */
+	struct timer chaos, db_up, broker_up, forget;
 	uint64_t late_repeats; /* old keys that came again; messages that were made of them */
 	uint64_t late_messages, late_publishes;
-	uint64_t released; /* tickets of parked tasks */
-	uint64_t calls, crashes, cuts, outages, drains, hand_offs;
+	uint64_t released; /* tickets of parked and delayed tasks */
+	uint64_t calls, crashes, cuts, outages, drains, tenant_drains, hand_offs;
+	uint64_t expired; /* … of which something is not kept any more */
 	uint64_t gaps, resumes, moves, spills, repairs; /* what the subscribers and edges saw */
-	int looking;                                    /* answers to come */
+	uint64_t direct, limited;  /* pulses by the direct road; what was held against the limit */
+	int looking;               /* answers to come */
 	uint64_t last_seq, queued; /* of EVENTS; tickets in TASKS and BACKLOG, by the last look */
 	char waiting[128];         /* what kept it from being settled, by the last look */
 	char failure[512];         /* the first broken promise; empty: none */
@@ -152,6 +176,11 @@ void faults_init(struct cluster *c);
 void faults_init_node(struct node *n);
 
 void node_start(struct node *n);
+/* Parts may go to another router, or have gone. */
+void routers_change(struct cluster *c);
+/* Something happened to it, or to the broker, that makes it late for the news. */
+void node_disturbed(struct node *n);
+bool node_calm(const struct node *n, int64_t since_us);
 /* An edge takes leave of its clients, a worker of its tasks, then it goes. */
 void node_drain(struct node *n);
 void node_bury(struct cluster *c); /* the dead edges; not from inside the loop */
@@ -168,6 +197,12 @@ void model_open(struct cluster *c);
 void slow_start(struct node *n);
 void slow_end(struct node *n);
 
+/* archive.c: an event-store's part that trims the stream and answers for what is gone from it. The
+ * last one after its bus. */
+void archive_start(struct node *n);
+void archive_end(struct node *n);
+void archive_free(struct node *n);
+
 void client_start(struct client *cl, struct cluster *c, int number);
 void client_stop(struct client *cl);
 /* Repeats one of its operations, with all that it said then. */
@@ -178,6 +213,10 @@ bool client_idle(const struct client *cl);
 bool check_settled(struct cluster *c);
 /* DESIGN 9.1 to 9.3. Sets c->failure. */
 void check_promises(struct cluster *c);
+
+/* pulse.c: ephemeral events. DESIGN 9.6 for what passed; then what arrives when all is healed. */
+void check_limit(struct cluster *c);
+void check_pulses(struct cluster *c);
 
 /* DESIGN 9.1 once more, when all is over: keys are repeated that neither the broker nor any router
  * remembers. Behind check_promises(). */

@@ -15,16 +15,17 @@
 
 #define CHAOS_US   INT64_C(30000000)
 #define STEP_US    INT64_C(500000)
-#define LATE_EVERY 4    /* seeds: a run in which old keys come again */
 #define SETTLE_MAX 1200 /* steps after the last fault: ten minutes */
 
 struct totals {
 	uint64_t late_repeats, late_messages;
-	uint64_t released; /* parked tasks that went on */
-	uint64_t events, calls, crashes, cuts, outages, drains, hand_offs;
+	uint64_t released; /* tasks that rested and went on */
+	uint64_t events, calls, crashes, cuts, outages, drains, tenant_drains, hand_offs;
 	uint64_t leased, limited,
 	    at_limit; /* runs in which the model was called as much as may be */
-	uint64_t resumes, moves, spills, repairs, gaps;
+	uint64_t resumes, moves, spills, repairs, gaps, expired;
+	uint64_t pulses, direct;
+	uint64_t held; /* events and tasks against their tenant's limit */
 };
 
 static bool run(uint64_t seed, bool verbose, struct totals *t)
@@ -46,17 +47,25 @@ static bool run(uint64_t seed, bool verbose, struct totals *t)
 			     c.db.position, c.last_seq, c.queued, c.waiting);
 	if (!c.failure[0])
 		check_promises(&c);
+	if (!c.failure[0])
+		check_limit(&c);
+	if (!c.failure[0])
+		check_pulses(&c);
 	t->events += c.last_seq;
-	if (!c.failure[0] && seed % LATE_EVERY == 0)
+	if (!c.failure[0] && seed % SIM_EVERY == 0)
 		check_late_keys(&c);
 	t->calls += c.calls;
 	t->released += c.released;
 	t->late_repeats += c.late_repeats;
 	t->late_messages += c.late_messages;
+	for (int i = 0; i < SIM_READERS; i++)
+		t->pulses += c.readers[i].n_pulses;
+	t->held += c.limited;
 	t->crashes += c.crashes;
 	t->cuts += c.cuts;
 	t->outages += c.outages;
 	t->drains += c.drains;
+	t->tenant_drains += c.tenant_drains;
 	t->hand_offs += c.hand_offs;
 	t->leased += c.model.counts.calls;
 	t->limited += c.model.counts.limited;
@@ -72,6 +81,8 @@ static bool run(uint64_t seed, bool verbose, struct totals *t)
 	t->spills += c.spills;
 	t->repairs += c.repairs;
 	t->gaps += c.gaps;
+	t->direct += c.direct;
+	t->expired += c.expired;
 	if (c.failure[0])
 		printf("FAILED with seed %" PRIu64 ": %s\n  to see it: sim --seed %" PRIu64 "\n",
 		       seed, c.failure, seed);
@@ -105,17 +116,23 @@ int main(int argc, char **argv)
 	for (; ran < n && failed < 10; ran++)
 		failed += !run(from + ran, one, &t);
 	printf("simulated: %" PRIu64 " events, %" PRIu64 " model calls, %" PRIu64
-	       " crashes, %" PRIu64 " partitions, %" PRIu64 " outages, %" PRIu64
-	       " drains,\n  %" PRIu64 " workers stopped, %" PRIu64 " parked tasks released\n",
-	       t.events, t.calls, t.crashes, t.cuts, t.outages, t.drains, t.hand_offs, t.released);
+	       " crashes, %" PRIu64 " partitions, %" PRIu64 " outages, %" PRIu64 " drains (%" PRIu64
+	       " of a tenant),\n  %" PRIu64 " workers stopped, %" PRIu64
+	       " tasks that rested released\n",
+	       t.events, t.calls, t.crashes, t.cuts, t.outages, t.drains + t.tenant_drains,
+	       t.tenant_drains, t.hand_offs, t.released);
 	printf("old keys: %" PRIu64 " repeated, %" PRIu64 " messages of them\n", t.late_repeats,
 	       t.late_messages);
 	printf("leases: %" PRIu64 " calls, %" PRIu64 " of them too many, %" PRIu64
 	       " runs with as many at once as may be\n",
 	       t.leased, t.limited, t.at_limit);
 	printf("subscribers: %" PRIu64 " resumed, %" PRIu64 " closed by a drain, %" PRIu64
-	       " spills, %" PRIu64 " repairs, %" PRIu64 " gaps announced\n",
-	       t.resumes, t.moves, t.spills, t.repairs, t.gaps);
+	       " spills, %" PRIu64 " repairs, %" PRIu64 " gaps announced, %" PRIu64
+	       " of them for good\n",
+	       t.resumes, t.moves, t.spills, t.repairs, t.gaps, t.expired);
+	printf("pulses: %" PRIu64 " sent, %" PRIu64
+	       " of them went directly; held against the limit: %" PRIu64 "\n",
+	       t.pulses, t.direct, t.held);
 	printf("%" PRIu64 " passed, %" PRIu64 " failed\n", ran - failed, failed);
 	return failed ? 1 : 0;
 }

@@ -17,26 +17,42 @@ struct memdb_sink {
 	struct timer seek, commit;
 };
 
+bool memdb_ends_task(const char *type)
+{
+	return strcmp(type, "task.completed") == 0 || strcmp(type, "task.failed") == 0 ||
+	       strcmp(type, "task.cancelled") == 0 || strcmp(type, "task.expired") == 0;
+}
+
+int64_t memdb_not_before(const struct memdb_row *row)
+{
+	const char *at = strstr(row->data, "\"not_before\":");
+
+	return at ? strtoll(strchr(at, ':') + 1, NULL, 10) : 0;
+}
+
+/* It is parked, or was accepted for a time that is still to come. */
+static bool rests(const struct memdb_row *row)
+{
+	return !strcmp(row->type, "task.parked") ||
+	       (!strcmp(row->type, "task.accepted") && memdb_not_before(row));
+}
+
 /* The task of this row rests, or rests no more. */
-static void note_parked(struct memdb *db, size_t at)
+static void note_rest(struct memdb *db, size_t at)
 {
 	const struct memdb_row *row = &db->rows[at];
-	const char *not_before;
 
 	for (size_t i = db->n_parked; i-- > 0;)
 		if (!strcmp(db->rows[db->parked[i].row].channel, row->channel))
 			db->parked[i] = db->parked[--db->n_parked];
-	if (strcmp(row->type, "task.parked") != 0)
+	if (!rests(row))
 		return;
-	not_before = strstr(row->data, "\"not_before\":");
 	if (db->n_parked == db->cap_parked) {
 		db->cap_parked = db->cap_parked ? 2 * db->cap_parked : 16;
 		db->parked = xrealloc(db->parked, db->cap_parked * sizeof(*db->parked));
 	}
-	db->parked[db->n_parked++] = (struct memdb_parked){
-	    .row = at,
-	    .not_before = not_before ? strtoll(strchr(not_before, ':') + 1, NULL, 10) : 0,
-	};
+	db->parked[db->n_parked++] =
+	    (struct memdb_parked){.row = at, .not_before = memdb_not_before(row)};
 }
 
 const struct memdb_row *memdb_due(const struct memdb *db, int64_t now_ms)
@@ -83,7 +99,7 @@ static void append(struct memdb *db, const struct store_item *item)
 	    .digest = item->event->digest,
 	    .time_us = item->event->time_us,
 	};
-	note_parked(db, db->n - 1);
+	note_rest(db, db->n - 1);
 }
 
 /* One transaction: the rows behind the position, and the position. */
@@ -169,7 +185,7 @@ static const struct store_sink_ops sink_ops = {.start = sink_start, .write = sin
 
 void memdb_init(struct memdb *db, struct loop *loop, struct rng *rng)
 {
-	*db = (struct memdb){.loop = loop, .rng = rng, .up = true};
+	*db = (struct memdb){.loop = loop, .rng = rng, .up = true, .kept_from = 1};
 }
 
 void memdb_done(struct memdb *db)

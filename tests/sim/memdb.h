@@ -20,7 +20,7 @@ struct memdb_row {
 };
 
 struct memdb_parked {
-	size_t row; /* its task.parked */
+	size_t row; /* its task.parked, or the task.accepted of a delayed one */
 	int64_t not_before;
 	bool released;
 };
@@ -31,8 +31,9 @@ struct memdb {
 	bool up;
 	uint64_t position;
 	char position_id[64];
-	struct memdb_row *rows; /* in the order of seq */
+	struct memdb_row *rows; /* in the order of seq; all that there ever were */
 	size_t n, cap;
+	uint64_t kept_from;          /* those below are not kept any more */
 	struct memdb_parked *parked; /* tasks that rest */
 	size_t n_parked, cap_parked;
 	struct memdb_sink *leader;
@@ -44,7 +45,10 @@ void memdb_done(struct memdb *db); /* after all its sinks */
 /* Down: the leader loses its lead, batches under way fail (whether or not they were stored). */
 void memdb_set_up(struct memdb *db, bool up);
 
-/* The task.parked of a task that rests, has no ticket yet and whose time has come; NULL: none. */
+bool memdb_ends_task(const char *type);
+/* Milliseconds since 1970 before which the task of this row is not to go on; 0: at once. */
+int64_t memdb_not_before(const struct memdb_row *row);
+/* The last event of a task that rests, has no ticket yet and whose time has come; NULL: none. */
 const struct memdb_row *memdb_due(const struct memdb *db, int64_t now_ms);
 /* Notes that the one at seq has its ticket. */
 void memdb_released(struct memdb *db, uint64_t seq);

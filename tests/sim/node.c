@@ -7,9 +7,11 @@
 #include "services/edge/hub.h"
 #include "tests/sim/cluster.h"
 
-#define FLUSH_MS    100  /* after which a worker that has stopped is gone */
-#define GRACE_MS    3000 /* at most, for its calls */
-#define GOOD_BYE_MS 3000 /* for the closing handshakes of those who do not read */
+#define FLUSH_MS 100  /* after which a worker that has stopped is gone */
+#define GRACE_MS 3000 /* at most, for its calls */
+#define GOOD_BYE_MS                                                                                \
+	3000 /* behind the last command's answer, for the closing handshakes of those who do not   \
+		read */
 
 static uint64_t node_seed(const struct node *n)
 {
@@ -69,6 +71,7 @@ static void start_store(struct node *n)
 	if (!n->ingest)
 		cluster_fail(n->cluster, "event-store: %s", err.msg);
 	slow_start(n);
+	archive_start(n);
 }
 
 /* --- edges ------------------------------------------------------------------------------------ */
@@ -85,6 +88,7 @@ static struct bus *open_edge_bus(struct loop *loop, const struct edge_conf *conf
 	(void)err;
 	snprintf(name, sizeof(name), "bus-%d-%d", n->number, n->lives);
 	life->bus = bus_fake_open(n->cluster->broker, name);
+	bus_fake_no_echo(life->bus);
 	return life->bus;
 }
 
@@ -152,6 +156,7 @@ void node_bury(struct cluster *c)
 		c->dead = life->next;
 		c->spills += (uint64_t)metric_get(life->edge->stats.spills);
 		c->repairs += (uint64_t)metric_get(life->edge->stats.repairs);
+		c->direct += (uint64_t)metric_get(life->edge->stats.direct);
 		edge_free(life->edge);
 		env_done(edge_settings, edge_n_settings, &life->conf);
 		free(life);
@@ -210,7 +215,9 @@ void node_drain(struct node *n)
 	timer_init(&n->leave, on_left, n);
 	hub_leave(life->edge->hub);
 	timer_set(n->cluster->loop, &n->leave,
-		  (life->conf.drain_ms + life->conf.drain_spread_ms + GOOD_BYE_MS) * 1000);
+		  (life->conf.drain_ms + life->conf.drain_spread_ms + life->conf.command_ms +
+		   GOOD_BYE_MS) *
+		      1000);
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -252,6 +259,7 @@ void node_start(struct node *n)
 	n->cut = false;
 	n->started = n->leaving = false;
 	n->lives++;
+	node_disturbed(n);
 	snprintf(name, sizeof(name), "bus-%d-%d", n->number, n->lives);
 	cluster_note(n->cluster, "node %d starts", n->number);
 	if (n->kind == NODE_EDGE) {
@@ -271,6 +279,7 @@ void node_crash(struct node *n)
 	if (!n->up)
 		return;
 	n->up = false;
+	node_disturbed(n);
 	bus_fake_partition(n->bus, true);
 	if (n->kind == NODE_EDGE) {
 		end_edge(n);
@@ -278,6 +287,7 @@ void node_crash(struct node *n)
 	}
 	timer_cancel(n->cluster->loop, &n->leave);
 	slow_end(n);
+	archive_end(n);
 	memdb_disconnect(n->sink);
 	router_close(n->router);
 	worker_free(n->worker);
@@ -289,6 +299,7 @@ void node_crash(struct node *n)
 	bus_free(n->bus);
 	router_free(n->router);
 	ingest_free(n->ingest);
+	archive_free(n);
 	if (n->kind == NODE_WORKER && n->started)
 		fake_exec_done(&n->exec);
 	metrics_free(n->metrics);

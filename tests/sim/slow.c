@@ -1,5 +1,5 @@
-/* The slow path of the event-store that leads: parked tasks get their ticket when their time has
- * come, as services/event-store/release.c does it, one after the other, over the simulated
+/* The slow path of the event-store that leads: parked and delayed tasks get their ticket when their
+ * time has come, as services/event-store/release.c does it, one after the other, over the simulated
  * database. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -44,7 +44,7 @@ static void send_frame(struct subscriber *s, enum ws_opcode opcode, const void *
 		subscriber_lost(s);
 }
 
-static void say(struct subscriber *s, json_t *message)
+void subscriber_say(struct subscriber *s, json_t *message)
 {
 	char *text = json_dumps(message, JSON_COMPACT);
 
@@ -60,6 +60,12 @@ static void again(struct subscriber *s, int64_t most_us)
 	timer_set(s->cluster->loop, &s->timer, some_us(s, (uint64_t)most_us));
 }
 
+/* For so long at most; now and then until what it wants is not kept any more. */
+static int64_t away_us(struct cluster *c)
+{
+	return c->trims && !c->healed && rng_below(&c->rng, 4) == 0 ? 2 * PAUSE_US : 500000;
+}
+
 void subscriber_lost(struct subscriber *s)
 {
 	if (s->fd < 0)
@@ -68,9 +74,9 @@ void subscriber_lost(struct subscriber *s)
 	loop_sim_touch(s->cluster->loop);
 	s->fd = -1;
 	s->node = NULL;
-	s->open = s->leaving = s->resuming = false;
+	s->open = s->subscribed = s->leaving = s->resuming = false;
 	strbuf_reset(&s->in);
-	again(s, 500000);
+	again(s, away_us(s->cluster));
 }
 
 static struct node *some_edge(struct cluster *c)
@@ -98,6 +104,7 @@ static void connect_somewhere(struct subscriber *s)
 	}
 	(void)setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
 	s->fd = pair[0];
+	s->lives++;
 	s->node = n;
 	cluster_note(s->cluster, "subscriber %d comes to node %d from %llu", s->number, n->number,
 		     (unsigned long long)s->pos);
@@ -105,10 +112,10 @@ static void connect_somewhere(struct subscriber *s)
 	reactor_accept(n->edge->reactors[0], &(struct newcomer){.fd = pair[1]});
 	s->resuming = s->resume != NULL;
 	if (s->resume)
-		say(s, json_pack("{s:s,s:s}", "op", "connect", "resume", s->resume));
+		subscriber_say(s, json_pack("{s:s,s:s}", "op", "connect", "resume", s->resume));
 	else
-		say(s, json_pack("{s:s,s:s++}", "op", "connect", "token", "pk_", s->tenant,
-				 "_secret"));
+		subscriber_say(s, json_pack("{s:s,s:s++}", "op", "connect", "token", "pk_",
+					    s->tenant, "_secret"));
 	again(s, 20000);
 }
 
@@ -147,23 +154,54 @@ static void on_connected(struct subscriber *s, const json_t *frame)
 	snprintf(s->session, sizeof(s->session), "%s", text(frame, "session"));
 	s->cluster->resumes += s->resuming;
 	s->open = true;
+	s->open_us = loop_now_us(s->cluster->loop);
 	keep_token(s, frame);
-	say(s, ask);
+	subscriber_say(s, ask);
 }
 
 static void on_subscribed(struct subscriber *s, const json_t *frame)
 {
-	if (!json_is_true(json_object_get(frame, "recovered")))
+	s->recovered = json_is_true(json_object_get(frame, "recovered"));
+	if (!s->recovered && !s->cluster->trims)
 		cluster_fail(s->cluster, "subscriber %d at %llu was not recovered", s->number,
 			     (unsigned long long)s->pos);
+	s->subscribed = true;
 	snprintf(s->epoch, sizeof(s->epoch), "%s", text(frame, "epoch"));
+}
+
+/* All of its channel that was there is not kept any more. */
+static void lose(struct subscriber *s, uint64_t from, uint64_t to)
+{
+	const struct memdb *db = &s->cluster->db;
+
+	for (size_t i = 0; i < db->n; i++) {
+		const struct memdb_row *row = &db->rows[i];
+
+		if (row->seq < from || row->seq > to || strcmp(row->channel, s->channel) != 0 ||
+		    strcmp(row->tenant, s->tenant) != 0)
+			continue;
+		s->cluster->expired += from > 0;
+		if (row->seq >= db->kept_from)
+			cluster_fail(s->cluster, "subscriber %d lost %llu, which is kept",
+				     s->number, (unsigned long long)row->seq);
+	}
+	s->lost = xrealloc(s->lost, (s->n_lost + 1) * sizeof(*s->lost));
+	s->lost[s->n_lost++] = (struct lost){from, to};
+	s->pos = to;
 }
 
 static void on_event(struct subscriber *s, const json_t *frame)
 {
 	uint64_t offset = number(frame, "offset");
 
-	if (offset <= s->pos || number(frame, "prev") > s->pos) {
+	if (!strcmp(text(frame, "type"), "pulse")) {
+		pulse_came(s, frame);
+		return;
+	}
+	if (!s->pos && s->cluster->trims)
+		lose(s, 0, offset - 1); /* "from the earliest kept" */
+	if (offset <= s->pos || !s->recovered ||
+	    (number(frame, "prev") > s->pos && !s->cluster->trims)) {
 		cluster_fail(s->cluster, "subscriber %d at %llu got %llu with prev %llu", s->number,
 			     (unsigned long long)s->pos, (unsigned long long)offset,
 			     (unsigned long long)number(frame, "prev"));
@@ -175,30 +213,49 @@ static void on_event(struct subscriber *s, const json_t *frame)
 	}
 	s->seen[s->n++] = s->pos = offset;
 	if (rng_below(&s->cluster->rng, 4) == 0)
-		say(s, json_pack("{s:s,s:s,s:I}", "op", "ack", "channel", s->channel, "offset",
-				 (json_int_t)offset));
+		subscriber_say(s, json_pack("{s:s,s:s,s:I}", "op", "ack", "channel", s->channel,
+					    "offset", (json_int_t)offset));
 }
 
-/* Nothing is trimmed here, so nothing may be missing for good. What is announced as late comes by
- * itself; what the edge gave up is to be asked for again. */
+/* What has expired is nowhere any more. What is announced as late comes by itself; what the edge
+ * gave up is to be asked for again. */
 static void on_gap(struct subscriber *s, const json_t *frame)
 {
 	const char *reason = text(frame, "reason");
+	uint64_t from = number(frame, "from"), to = number(frame, "to");
 
 	s->cluster->gaps++;
-	if (!json_is_true(json_object_get(frame, "replayable")) ||
-	    number(frame, "from") != s->pos + 1)
-		cluster_fail(s->cluster, "subscriber %d at %llu was told of a loss from %llu (%s)",
-			     s->number, (unsigned long long)s->pos,
-			     (unsigned long long)number(frame, "from"), reason);
+	s->recovered = true;
+	/* Where nothing of the channel is, the edge's position may be ahead. */
+	if (from <= s->pos || to < from || (from > s->pos + 1 && !s->cluster->trims))
+		cluster_fail(s->cluster,
+			     "subscriber %d at %llu was told of a gap from %llu to %llu", s->number,
+			     (unsigned long long)s->pos, (unsigned long long)from,
+			     (unsigned long long)to);
+	else if (!strcmp(reason, "expired") && json_is_false(json_object_get(frame, "replayable")))
+		lose(s, from, to);
+	else if (!json_is_true(json_object_get(frame, "replayable")))
+		cluster_fail(s->cluster, "subscriber %d was told of a loss from %llu (%s)",
+			     s->number, (unsigned long long)from, reason);
 	else if (strcmp(reason, "missed") == 0)
 		subscriber_lost(s);
 }
 
-static void on_drain(struct subscriber *s)
+static void on_drain(struct subscriber *s, const json_t *frame)
 {
+	bool all = timer_armed(&s->node->leave), moves = !strcmp(s->tenant, s->cluster->mover);
+
+	if (!all && !moves)
+		cluster_fail(s->cluster, "subscriber %d was told to go: %s", s->number,
+			     text(frame, "reason"));
 	s->leaving = true;
 	s->stays = rng_below(&s->cluster->rng, 2) == 0;
+}
+
+/* It read nothing for a while not long ago. */
+static bool was_asleep(const struct subscriber *s)
+{
+	return s->slow_us && loop_now_us(s->cluster->loop) - s->slow_us <= 2 * PAUSE_US;
 }
 
 /* An edge that goes says so first; else it closes nobody but who is slow or does not answer. */
@@ -211,7 +268,8 @@ static void on_close(struct subscriber *s, const char *data, size_t len)
 		cluster_fail(s->cluster, "subscriber %d was closed without notice", s->number);
 	else if (said == 4200)
 		s->cluster->moves++;
-	else if (s->leaving || (said != 4102 && said != 4103 && said != 4300))
+	else if ((said != 4102 && said != 4103 && said != 4300) ||
+		 (s->leaving && !(said == 4102 && was_asleep(s))))
 		cluster_fail(s->cluster, "subscriber %d was closed with %u%s", s->number, said,
 			     s->leaving ? " by an edge that drains" : "");
 	subscriber_lost(s);
@@ -222,6 +280,10 @@ static void on_error(struct subscriber *s, const json_t *frame)
 {
 	const char *code = text(frame, "code");
 
+	if (*text(frame, "id") == 'p') {
+		pulse_answered(s, frame, code);
+		return;
+	}
 	if (strcmp(code, "expired") == 0) {
 		free(s->resume);
 		s->resume = NULL;
@@ -237,6 +299,8 @@ static void on_message(struct subscriber *s, const char *data, size_t len)
 	json_t *frame = json_loadb(data, len, 0, NULL);
 	const char *op = text(frame, "op");
 
+	cluster_note(s->cluster, "subscriber %d at %llu: %.*s", s->number,
+		     (unsigned long long)s->pos, (int)len, data);
 	if (strcmp(op, "connected") == 0)
 		on_connected(s, frame);
 	else if (strcmp(op, "resume") == 0)
@@ -245,10 +309,12 @@ static void on_message(struct subscriber *s, const char *data, size_t len)
 		on_subscribed(s, frame);
 	else if (strcmp(op, "event") == 0)
 		on_event(s, frame);
+	else if (strcmp(op, "accepted") == 0)
+		pulse_answered(s, frame, NULL);
 	else if (strcmp(op, "gap") == 0)
 		on_gap(s, frame);
 	else if (strcmp(op, "drain") == 0)
-		on_drain(s);
+		on_drain(s, frame);
 	else if (strcmp(op, "error") == 0)
 		on_error(s, frame);
 	else
@@ -298,7 +364,7 @@ static void take_frames(struct subscriber *s)
  * long enough for a subscriber that reads nothing. */
 static void on_end(struct subscriber *s)
 {
-	if (s->leaving && loop_now_us(s->cluster->loop) - s->slow_us > 2 * PAUSE_US)
+	if (s->leaving && !was_asleep(s))
 		cluster_fail(s->cluster, "subscriber %d was cut off by an edge that drains",
 			     s->number);
 	subscriber_lost(s);
@@ -348,8 +414,20 @@ static void on_timer(struct timer *timer, void *arg)
 		strbuf_add(&s->in, piece, (size_t)n);
 	}
 	take_frames(s);
+	if (s->subscribed)
+		pulse_beat(s);
 	if (s->fd >= 0)
 		read_on(s, n > 0);
+}
+
+void subscriber_check_moved(struct subscriber *s, const struct node *edge)
+{
+	int64_t asleep = s->slow_us + PAUSE_US + 1000000; /* and reads what came meanwhile */
+
+	if (s->node == edge && s->open && !s->leaving && !strcmp(s->tenant, s->cluster->mover) &&
+	    s->open_us < edge->drain_us && asleep < edge->drain_us)
+		cluster_fail(s->cluster, "subscriber %d was not told that node %d is drained",
+			     s->number, edge->number);
 }
 
 void subscriber_start(struct subscriber *s, struct cluster *c, int n)
@@ -369,5 +447,7 @@ void subscriber_stop(struct subscriber *s)
 	s->fd = -1;
 	free(s->resume);
 	free(s->seen);
+	free(s->pulses);
+	free(s->lost);
 	strbuf_done(&s->in);
 }
