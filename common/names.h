@@ -20,10 +20,13 @@
 #define STREAM_TASKS    "TASKS"
 #define STREAM_BACKLOG  "BACKLOG"
 #define STREAM_RECEIPTS "RECEIPTS"
-#define BUCKET_CONFIG   "pen_config"
-#define BUCKET_MEMBERS  "pen_members"
-#define POOL_DEFAULT    "default" /* interactive: somebody waits for it */
-#define POOL_BATCH      "batch"
+/* HTTP: how many triggers led to a request, one after the other (decision 0040). */
+#define HEADER_DEPTH "penstock-depth"
+
+#define BUCKET_CONFIG  "pen_config"
+#define BUCKET_MEMBERS "pen_members"
+#define POOL_DEFAULT   "default" /* interactive: somebody waits for it */
+#define POOL_BATCH     "batch"
 
 bool name_valid_tenant(const char *text);  /* also for pools, models, pipelines, stages, key ids */
 bool name_valid_channel(const char *text); /* also for event types */

@@ -29,6 +29,7 @@ void *command_pack(const struct client_msg *msg, const struct command_from *from
 	command.trace = text(from->trace);
 	command.edge = text(from->edge);
 	command.quota = from->quota;
+	command.depth = from->depth;
 	if (msg->data.len)
 		jscan_compact(&data, msg->data);
 	bytes = (ProtobufCBinaryData){data.len, (uint8_t *)data.data};

@@ -10,7 +10,8 @@ struct command_from {
 	const char *id;      /* of this attempt */
 	const char *session; /* "" for HTTP */
 	const char *tenant, *principal, *edge, *trace;
-	bool quota; /* the answer shall have it */
+	bool quota;     /* the answer shall have it */
+	unsigned depth; /* triggers that led to it */
 };
 
 /* The tenant's limit as draft-ietf-httpapi-ratelimit-headers tells it; limit 0: not known. */

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/names.h"
 #include "common/rng.h"
 #include "common/ws.h"
 #include "services/edge/http_peers.h"
@@ -18,6 +19,7 @@
 #define CONNECTION_MEMORY 16384 /* request line and headers */
 #define RETRY_S           1     /* where nobody said more */
 #define SWEEP_US          500000
+#define DEPTH_ENOUGH      100 /* more is as good */
 
 struct http {
 	struct edge *edge;
@@ -419,6 +421,18 @@ static void on_command(struct request *base)
 	finish(c);
 }
 
+/* As the stage says that posts it, so that a loop of triggers which leads through here ends. A
+ * client can only say that its event is deeper than it is: what it loses is its own. */
+static unsigned depth_of(const struct call *c)
+{
+	const char *text = call_header(c, HEADER_DEPTH);
+	unsigned n = 0;
+
+	for (; text && *text >= '0' && *text <= '9'; text++)
+		n = n < DEPTH_ENOUGH ? 10 * n + (unsigned)(*text - '0') : n;
+	return text && !*text ? n : 0;
+}
+
 void call_command(struct call *c, enum command_kind kind)
 {
 	struct edge *edge = call_edge(c);
@@ -442,7 +456,8 @@ void call_command(struct call *c, enum command_kind kind)
 							      .principal = c->auth.who.id,
 							      .edge = edge->conf->common.instance,
 							      .trace = c->trace,
-							      .quota = true},
+							      .quota = true,
+							      .depth = depth_of(c)},
 				       &c->command.len);
 	hub_command_here(edge->hub, &c->command);
 }

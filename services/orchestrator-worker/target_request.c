@@ -1,10 +1,12 @@
 #include "services/orchestrator-worker/target_request.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "common/json.h"
+#include "common/names.h"
 
 #define URL_MAX_LEN        4096
 #define HEADERS_FROM_INPUT 32
@@ -26,6 +28,11 @@ static int add_common(struct target_request *r, const struct provider *provider,
 	strbuf_done(&key);
 	if (call->trace != NULL && call->trace[0] != '\0')
 		add_header(r, "traceparent", call->trace);
+	if (call->kind == KIND_HTTP && call->depth > 0) {
+		char depth[16];
+		snprintf(depth, sizeof(depth), "%u", call->depth);
+		add_header(r, HEADER_DEPTH, depth);
+	}
 	if (model == NULL || model->secret_env == NULL || model->secret_env[0] == '\0')
 		return 0;
 	const char *secret = getenv(model->secret_env);
@@ -54,7 +61,7 @@ static bool reserved(const char *name, const struct model *model)
 {
 	static const char *const ours[] = {
 	    "idempotency-key",   "traceparent",         "host", "content-length", "connection",
-	    "transfer-encoding", "proxy-authorization", "te",   "upgrade"};
+	    "transfer-encoding", "proxy-authorization", "te",   "upgrade",        HEADER_DEPTH};
 	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
 		if (strcasecmp(name, ours[i]) == 0)
 			return true;

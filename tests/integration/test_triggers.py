@@ -99,6 +99,33 @@ def test_a_loop_ends(stack, tenant):
     assert [depth for *_, depth in started_by(stack, other)] == list(range(9))
 
 
+def test_a_loop_that_leaves_the_plane_ends(stack, tenant):
+    """A stage that posts an event at an edge says how many triggers led to it."""
+    stack.control().pipeline("trigger-post", [
+        {"id": "post", "kind": "http", "input": '{url: "%s/v1/events", headers: {Authorization: "Bearer %s"}, body: {channel: '
+         '.input.event.channel, type: "chat.message", data: .task.id}}' % (stack.edge_url, tenant.key)}])
+    put(stack, tenant, "posted", pipeline="trigger-post")
+    publish(tenant, "room.1", "begin")
+    last = wait_status(stack, tenant, "posted", started=8, refused=1, waiting=0)["last"]
+    assert (last["result"], last["code"]) == ("refused", "loop")
+    assert [depth for *_, depth in started_by(stack, tenant)] == list(range(1, 9))
+
+
+def test_depth_of_a_request(stack, tenant):
+    """A request may say that it is deeper than others, and nothing else."""
+    ids = {}
+    for text in ("0", "3", "8", "99999999999999999999", "-1", "2x", ""):
+        code, _, answer = tenant.http("POST", "/v1/events", {"channel": "room.1", "type": "chat.message", "data": 1},
+                                      headers={"penstock-depth": text})
+        assert code == 202, (text, answer)
+        ids[text] = answer["event_id"]
+    audit.wait_stored(stack, tenant.id, list(ids.values()))
+    depth = {str(i): d for i, d in audit.rows(stack, "SELECT event_id, depth FROM events WHERE tenant = %s", tenant.id)}
+    depths = {text: depth[i] for text, i in ids.items()}
+    assert depths.pop("99999999999999999999") >= 8
+    assert depths == {"0": 0, "3": 3, "8": 8, "-1": 0, "2x": 0, "": 0}
+
+
 def test_command(stack, tenant, penstock):
     made = penstock("-o", "json", "trigger", "put", tenant.id, "n", "chat.message", "noop", "--channel", "room.*", "--priority", "3")
     assert made["channel"] == "room.*" and made["priority"] == 3 and made["status"]["started"] == 0

@@ -482,6 +482,8 @@ START_TEST(never_sent)
 	     "bad_input"},
 	    {false, NULL, "{\"url\":\"http://127.0.0.1/\",\"headers\":{\"Idempotency-Key\":\"1\"}}",
 	     "bad_input"},
+	    {false, NULL, "{\"url\":\"http://127.0.0.1/\",\"headers\":{\"Penstock-Depth\":\"0\"}}",
+	     "bad_input"},
 	    {false, "plain", "{\"url\":\"http://127.0.0.1/\"}", "bad_input"},
 	    {false, NULL, "{\"url\":\"http://127.0.0.1:99999/\"}", "bad_target"},
 	};
