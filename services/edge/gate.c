@@ -2,11 +2,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,7 +23,8 @@
 _Static_assert(2 * HEAD_MAX <= READ_BUFFER, "take() reads behind the head");
 #define SILENT_S  1      /* so long the kernel keeps a connection that sends nothing to itself */
 #define SCARCE_US 100000 /* no descriptor was to be had: until it is tried again */
-#define IMBALANCE 16     /* connections that a reactor may have more than another */
+#define RESERVE   64 /* descriptors that are not for clients: the brokers, the admin port, … */
+#define IMBALANCE 16 /* connections that a reactor may have more than another */
 
 /* --- one connection ----------------------------------------------------------------------- */
 
@@ -91,11 +94,37 @@ static void let_in(struct reactor *r, int fd, const struct sockaddr_storage *add
 		http_take(r->edge->http, fd, addr, len);
 }
 
+/* A descriptor beyond those that clients may have. They are given out from the lowest, so its
+ * number says how many there are. What is not read is not in the way of the answer. */
+static void turn_away(struct reactor *r, int fd)
+{
+	static const char answer[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
+				     "Content-Length: 0\r\nConnection: close\r\n\r\n";
+
+	(void)recv(fd, r->buffer, READ_BUFFER, MSG_DONTWAIT);
+	(void)send(fd, answer, sizeof(answer) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	close(fd);
+	metric_add(r->edge->stats.turned_away, 1);
+}
+
+/* The limit may be changed while the process runs. */
+static int first_reserved(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur > INT_MAX)
+		return INT_MAX;
+	return (int)limit.rlim_cur - RESERVE;
+}
+
 /* --- the port ----------------------------------------------------------------------------- */
 
 static void pause_a_moment(struct gate *g)
 {
-	log_at(LOG_WARN, "cannot accept connections now", LOG_S("error", strerror(errno)));
+	if (!g->scarce)
+		log_at(LOG_WARN, "cannot accept connections now", LOG_S("error", strerror(errno)));
+	g->scarce = true;
+	metric_add(g->reactor->edge->stats.accept_failures, 1);
 	if (!loop_io_mod(g->reactor->loop, &g->io, 0, NULL))
 		timer_set(g->reactor->loop, &g->again, SCARCE_US);
 }
@@ -111,6 +140,7 @@ static void on_again(struct timer *timer, void *arg)
 static void on_io(struct loop_io *io, uint32_t events, void *arg)
 {
 	struct gate *g = arg;
+	int reserved = first_reserved();
 
 	(void)events;
 	for (unsigned i = 0; i < A_TURN; i++) {
@@ -120,7 +150,11 @@ static void on_io(struct loop_io *io, uint32_t events, void *arg)
 		    accept4(io->fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
-			let_in(g->reactor, fd, &addr, len);
+			g->scarce = false;
+			if (fd < reserved)
+				let_in(g->reactor, fd, &addr, len);
+			else
+				turn_away(g->reactor, fd);
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
 			   errno == ENOMEM) {
 			pause_a_moment(g);

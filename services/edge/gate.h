@@ -18,6 +18,7 @@ struct gate { /* zeroed: closed */
 	struct loop_io io;
 	struct timer again; /* after descriptors were scarce */
 	bool open;
+	bool scarce; /* there was none when it was last tried */
 };
 
 /* Opens the gates of all reactors; from now on connections come. Returns the port, or -1. */

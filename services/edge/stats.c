@@ -80,6 +80,10 @@ static void usage_init_stats(struct usage_stats *s, struct metrics *m)
 void stats_init(struct stats *s, struct metrics *m)
 {
 	usage_init_stats(&s->usage, m);
+	s->turned_away = metrics_counter(m, "penstock_edge_turned_away_total", NULL,
+					 "Connections refused to keep the last descriptors");
+	s->accept_failures = metrics_counter(m, "penstock_edge_accept_failures_total", NULL,
+					     "Times that no connection could be accepted");
 	s->cut_off = metrics_counter(m, "penstock_edge_http_cut_off_total", NULL,
 				     "HTTP connections whose request did not come in time");
 	s->connections = metrics_gauge(m, "penstock_edge_connections", NULL,

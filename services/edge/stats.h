@@ -57,6 +57,7 @@ struct stats {
 	struct histogram *replay_wait;
 	struct metric *out_bytes, *spills, *spilled, *slow_closed[SLOW_N];
 	struct histogram *command_time[COMMAND_N];
+	struct metric *turned_away, *accept_failures;
 	struct metric *cut_off;
 	struct usage_stats usage;
 	struct metric *http[6]; /* by the first digit of the status */
