@@ -1,8 +1,10 @@
 """DESIGN 8: what is killed, and what users see of it. Each test has clients that go on all the time, and in the end
 everything that was acknowledged is in PostgreSQL exactly once and in order."""
 import asyncio
+import datetime
 import os
 import signal
+import time
 
 import pytest
 
@@ -264,6 +266,33 @@ def test_store_killed_while_schedules_fire(stack, tenant):
         stack, "SELECT count(*), count(DISTINCT task) FROM tasks WHERE tenant = %s AND state = 'completed'",
         tenant.id) == [(n, n)], 60)
     assert audit.rows(stack, "SELECT count(*) FROM events WHERE tenant = %s AND type = 'task.accepted'", tenant.id) == [(n,)]
+
+
+def test_killed_while_delayed_tasks_fall_due(stack, tenant):
+    """The store, a router, a worker, one after the other while the times come: each task runs, once, and none before its time."""
+    n, names = 60, ("store-1", "router-1", "worker-1", "store-1", "router-2", "worker-2")
+    first = time.time() + 3
+    due, keys = {}, [f"k{i}" for i in range(n)]
+    for i, key in enumerate(keys):
+        at = datetime.datetime.fromtimestamp(first + i / 10, datetime.timezone.utc)
+        code, _, answer = tenant.http("POST", "/v1/tasks", {"pipeline": "noop", "key": key, "input": i, "not_before": at.isoformat()})
+        assert code == 202, answer
+        due[answer["task"]] = at.timestamp()
+    assert len(due) == n
+
+    def begun():
+        return audit.rows(stack, "SELECT count(DISTINCT channel) FROM events WHERE tenant = %s AND type = 'task.started'", tenant.id)[0][0]
+    for i, name in enumerate(names):
+        wait_for(f"{i * 8} tasks", lambda: begun() >= i * 8, 60, 0.02)
+        stack.kill(name)
+        stack.start_one(name)
+    for task in due:
+        audit.check_task(stack, tenant.id, task, [s["id"] for s in PIPELINES["noop"]])
+    early = audit.rows(stack, "SELECT channel, type, extract(epoch FROM time)::float8 FROM events WHERE tenant = %s AND"
+                       " channel LIKE 'task.%%' AND type <> 'task.accepted'", tenant.id)
+    assert {channel for channel, _, _ in early} == {f"task.{task}" for task in due}
+    assert not [row for row in early if row[2] < due[row[0].removeprefix("task.")] - 0.001]  # a time is kept in ms
+    assert audit.rows(stack, "SELECT count(*) FROM tasks WHERE tenant = %s", tenant.id) == [(n,)]
 
 
 async def test_store_killed_in_mid_replay(stack, tenant):
