@@ -43,6 +43,7 @@ struct client {
 		CLIENT_CLOSED
 	} state;
 	unsigned index;   /* in pool->list */
+	int64_t start_us; /* of the connection's set-up */
 	const char *port; /* the pool's, or the caller's */
 	void *arg;        /* the caller's */
 };
@@ -53,6 +54,7 @@ struct pool {
 	struct client *list;
 	unsigned n, started, open, closed;
 	unsigned connecting_max; /* at a time */
+	uint32_t src; /* 127.x: the first of the source addresses; 0: whichever the kernel takes */
 	const struct client_events *events;
 	struct client *dirty;
 	struct rng rng;

@@ -15,6 +15,7 @@ struct state {
 	int64_t start_us, open_us, ready_us;
 	struct loop_io input;
 	bool reading;
+	struct hist opened, subscribed_at; /* from the beginning of a connection */
 	struct watch watch;
 	struct usage before, after;
 };
@@ -35,10 +36,11 @@ static void place_of(const struct client *c, struct place *p)
 	place_nth(c, 0, p);
 }
 
-static void ready(struct state *s)
+static void ready(struct state *s, const struct client *c)
 {
 	const struct options *o = s->load->opt;
 
+	hist_add(&s->subscribed_at, load_clock_us() - c->start_us);
 	if (++s->subscribed != (uint64_t)(s->load->pool.n * o->subscriptions))
 		return;
 	s->ready_us = load_clock_us();
@@ -52,6 +54,7 @@ static void on_open(struct client *c)
 	struct state *s = c->arg;
 	const struct options *o = s->load->opt;
 
+	hist_add(&s->opened, load_clock_us() - c->start_us);
 	if (c->pool->open == c->pool->n)
 		s->open_us = load_clock_us();
 	for (int64_t i = 0; i < o->subscriptions; i++) {
@@ -60,7 +63,7 @@ static void on_open(struct client *c)
 		place_nth(c, i, &place);
 		o->dialect->subscribe(c, &place);
 		if (!o->dialect->answers)
-			ready(s);
+			ready(s, c);
 	}
 }
 
@@ -73,7 +76,7 @@ static void on_text(struct client *c, const char *text, size_t len)
 	for (size_t n; len && c->state == CLIENT_OPEN; text += n, len -= n) {
 		n = s->load->opt->dialect->read(c, text, len, &h);
 		if (h.what == SAID_READY) {
-			ready(s);
+			ready(s, c);
 		} else if (h.what == SAID_REFUSED || h.what == SAID_BAD) {
 			errors_count(&s->load->errors,
 				     scan_text(h.text, h.len, "\"code\":\"", code, sizeof(code))
@@ -111,10 +114,14 @@ static void report(struct state *s)
 
 	strbuf_addf(b,
 		    "{\"connections\":%u,\"open\":%u,\"subscribed\":%llu,\"open_s\":%.3f,"
-		    "\"connections_per_s\":%.1f,\"ready_s\":%.3f,\"cpu_s\":",
+		    "\"connections_per_s\":%.1f,\"ready_s\":%.3f,\"open_ms\":",
 		    s->load->pool.n, s->load->pool.open, (unsigned long long)s->subscribed, opened,
 		    opened > 0 ? s->load->pool.n / opened : 0,
 		    (double)(s->ready_us - s->start_us) / 1e6);
+	hist_write(&s->opened, b);
+	strbuf_adds(b, ",\"subscribed_ms\":");
+	hist_write(&s->subscribed_at, b);
+	strbuf_adds(b, ",\"cpu_s\":");
 	watch_write_cpu(&s->watch, &s->before, &s->after, b);
 	strbuf_adds(b, ",\"bytes\":");
 	watch_write_bytes(&s->watch, &s->before, &s->after, b);

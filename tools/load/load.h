@@ -24,8 +24,9 @@ struct options {
 			   delivered yet (fanout) */
 	int64_t count;  /* tasks; 0: until the time is over */
 	int64_t seconds, warmup, size, quiet_s;
-	int64_t behind; /* events that each connection of resume has missed */
-	bool keys;      /* publish with idempotency keys */
+	int64_t connecting; /* connections that are set up at the same time */
+	int64_t behind;     /* events that each connection of resume has missed */
+	bool keys;          /* publish with idempotency keys */
 };
 
 #define ERROR_CODES_MAX 24
