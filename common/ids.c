@@ -110,8 +110,11 @@ uint64_t digest64(const struct digest_part *parts, size_t n)
 void sha256_hex(const void *data, size_t len, char out[65])
 {
 	uint8_t digest[SHA256_DIGEST_LENGTH];
+	SHA256_CTX ctx;
 
-	SHA256(data, len, digest);
+	SHA256_Init(&ctx);
+	SHA256_Update(&ctx, data, len);
+	SHA256_Final(digest, &ctx);
 	put_hex(out, digest, sizeof(digest));
 	out[64] = '\0';
 }

@@ -1,3 +1,5 @@
+/* As in ids.c: the low-level SHA1_* calls, for the sake of their speed. */
+#define OPENSSL_API_COMPAT 10100
 #include "common/ws.h"
 
 #include <openssl/evp.h>
@@ -170,10 +172,13 @@ void ws_accept(const char *key, char out[29])
 	static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 	unsigned char digest[SHA_DIGEST_LENGTH];
 	unsigned char text[128];
+	SHA_CTX ctx;
 	size_t n = strnlen(key, sizeof(text) - sizeof(guid)); /* a real key has 24 bytes */
 
 	memcpy(text, key, n);
 	memcpy(text + n, guid, sizeof(guid) - 1);
-	SHA1(text, n + sizeof(guid) - 1, digest);
+	SHA1_Init(&ctx);
+	SHA1_Update(&ctx, text, n + sizeof(guid) - 1);
+	SHA1_Final(digest, &ctx);
 	EVP_EncodeBlock((unsigned char *)out, digest, sizeof(digest));
 }

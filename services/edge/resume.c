@@ -1,34 +1,26 @@
 #include "services/edge/resume.h"
 
 #include <openssl/crypto.h>
-#include <openssl/hmac.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "common/base64url.h"
+#include "common/signing.h"
 
 #define VERSION "resume2"
-#define MAC_LEN 32
 /* Version, session, tenant, principal, times, rights and what separates them. */
 #define TEXT_MAX (sizeof(VERSION) + ID_LEN + TENANT_MAX + PRINCIPAL_MAX + 40 + RIGHTS_MAX + 8)
 
-static void sign(const char *key, const char *text, size_t len, uint8_t mac[MAC_LEN])
-{
-	unsigned n = MAC_LEN;
-
-	HMAC(EVP_sha256(), key, (int)strlen(key), (const uint8_t *)text, len, mac, &n);
-}
-
 void resume_token(struct strbuf *out, const char *key, const struct resume_claim *claim)
 {
-	uint8_t mac[MAC_LEN];
+	uint8_t mac[SIGN_HS256_LEN];
 	char text[TEXT_MAX];
 	/* None of these has a blank. */
 	int n = snprintf(text, sizeof(text), VERSION " %s %s %s %lld %lld %s", claim->session.text,
 			 claim->tenant, claim->principal, (long long)claim->expires_ms,
 			 (long long)claim->until_us, claim->rights);
 
-	sign(key, text, (size_t)n, mac);
+	sign_hs256(key, strlen(key), text, (size_t)n, mac);
 	base64url_add(out, text, (size_t)n);
 	strbuf_addc(out, '.');
 	base64url_add(out, mac, sizeof(mac));
@@ -55,17 +47,17 @@ bool resume_read(const char *token, const char *key, int64_t wall_ms, struct res
 {
 	size_t len = strnlen(token, RESUME_MAX + 1), n, n_mac;
 	const char *dot = memchr(token, '.', len);
-	uint8_t theirs[MAC_LEN], mine[MAC_LEN];
+	uint8_t theirs[SIGN_HS256_LEN], mine[SIGN_HS256_LEN];
 	char text[TEXT_MAX + 1];
 
 	if (len > RESUME_MAX || !dot ||
 	    !base64url_decode(token, (size_t)(dot - token), text, TEXT_MAX, &n) ||
 	    !base64url_decode(dot + 1, len - (size_t)(dot + 1 - token), theirs, sizeof(theirs),
 			      &n_mac) ||
-	    n_mac != MAC_LEN)
+	    n_mac != SIGN_HS256_LEN)
 		return false;
 	text[n] = 0;
-	sign(key, text, n, mine);
-	return !CRYPTO_memcmp(mine, theirs, MAC_LEN) && strlen(text) == n && parse(text, claim) &&
-	       wall_ms < claim->expires_ms;
+	sign_hs256(key, strlen(key), text, n, mine);
+	return !CRYPTO_memcmp(mine, theirs, SIGN_HS256_LEN) && strlen(text) == n &&
+	       parse(text, claim) && wall_ms < claim->expires_ms;
 }

@@ -1,4 +1,5 @@
 /* Signatures: the examples of RFC 7515, appendix A, and what is no key or no signature. */
+#include <stdio.h>
 #include <string.h>
 
 #include "common/base64url.h"
@@ -187,5 +188,36 @@ START_TEST(keys_of_each_kind)
 }
 END_TEST
 
-RUN_TESTS("common: signatures", rfc_7515_a1, rfc_7515_a2, rfc_7515_a3, no_pair_of_numbers,
+/* Cases 1 and 2, and 6: a key that is longer than a block. */
+START_TEST(rfc_4231)
+{
+	static const uint8_t long_key[131] = {[0 ... 130] = 0xaa},
+			     short_key[20] = {[0 ... 19] = 0x0b};
+	static const struct {
+		const void *key;
+		size_t key_len;
+		const char *text, *mac;
+	} cases[] = {
+	    {short_key, sizeof(short_key), "Hi There",
+	     "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"},
+	    {"Jefe", 4, "what do ya want for nothing?",
+	     "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"},
+	    {long_key, sizeof(long_key), "Test Using Larger Than Block-Size Key - Hash Key First",
+	     "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		uint8_t mac[SIGN_HS256_LEN];
+		char hex[2 * SIGN_HS256_LEN + 1];
+
+		sign_hs256(cases[i].key, cases[i].key_len, cases[i].text, strlen(cases[i].text),
+			   mac);
+		for (size_t k = 0; k < sizeof(mac); k++)
+			snprintf(hex + 2 * k, 3, "%02x", mac[k]);
+		ck_assert_str_eq(hex, cases[i].mac);
+	}
+}
+END_TEST
+
+RUN_TESTS("common: signatures", rfc_4231, rfc_7515_a1, rfc_7515_a2, rfc_7515_a3, no_pair_of_numbers,
 	  what_is_no_key, keys_of_each_kind)
