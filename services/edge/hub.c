@@ -192,11 +192,54 @@ void hub_shard(struct hub *hub, struct shard_request *r)
 
 /* --- topics ------------------------------------------------------------------------------- */
 
-static void attach_here(struct loop_post *post)
+void hub_release(struct hub *hub)
+{
+	struct loop_post *post = hub->held, *next;
+
+	hub->held = NULL;
+	timer_cancel(hub->loop, &hub->surge_timer);
+	for (; post; post = next) {
+		next = post->next;
+		post->fn(post);
+	}
+}
+
+bool hub_hold(struct hub *hub, struct loop_post *post, void (*fn)(struct loop_post *post))
+{
+	int64_t left_us = surge_left_us(&hub->surge, loop_now_us(hub->loop));
+
+	if (!left_us && !hub->held)
+		return false;
+	if (!hub->held) {
+		timer_set(hub->loop, &hub->surge_timer, left_us);
+		hub->held_end = &hub->held;
+	}
+	post->fn = fn;
+	post->next = NULL;
+	*hub->held_end = post;
+	hub->held_end = &post->next;
+	return true;
+}
+
+static void on_surge(struct timer *timer, void *arg)
+{
+	(void)timer;
+	hub_release(arg);
+}
+
+static void attach_now(struct loop_post *post)
 {
 	struct topic *t = (struct topic *)post;
 
 	channel_attach(t->reactor->edge->hub, t);
+}
+
+static void attach_here(struct loop_post *post)
+{
+	struct topic *t = (struct topic *)post;
+
+	if (!hub_hold(t->reactor->edge->hub, post, attach_now))
+		attach_now(post);
 }
 
 void hub_attach(struct hub *hub, struct topic *topic)
@@ -209,6 +252,7 @@ static void detach_here(struct loop_post *post)
 {
 	struct topic *t = (struct topic *)post;
 
+	hub_release(t->reactor->edge->hub);
 	channel_detach(t->reactor->edge->hub, t);
 }
 
@@ -247,6 +291,7 @@ struct hub *hub_open(struct edge *edge, edge_bus_fn *open_bus, struct error *err
 	pthread_mutex_init(&hub->rates_lock, NULL);
 	timer_init(&hub->refresh, on_refresh, hub);
 	timer_init(&hub->resweep, on_resweep, hub);
+	timer_init(&hub->surge_timer, on_surge, hub);
 	hub_receipts_init(hub);
 	if (edge->shared)
 		rng_seed(&hub->rng, edge->seed);
@@ -326,6 +371,7 @@ void hub_hang_up(struct hub *hub)
 		log_at(LOG_WARN, "not everything was sent to NATS", LOG_S("error", err.msg));
 	bus_free(hub->bus);
 	hub->bus = NULL;
+	hub_release(hub);
 	hub_receipts_done(hub);
 	timer_cancel(hub->loop, &hub->refresh);
 	timer_cancel(hub->loop, &hub->resweep);

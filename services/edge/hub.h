@@ -47,7 +47,8 @@ void hub_fetch(struct hub *hub, struct fetch_request *r);
 void hub_task(struct hub *hub, struct task_request *r);
 void hub_shard(struct hub *hub, struct shard_request *r);
 /* The topic gets live frames from now on, and topic_located(); until hub_detach() is answered by
- * topic_detached(). */
+ * topic_detached(). In a surge it and hub_locate() wait a moment for others (surge.h), and go
+ * before any command. */
 void hub_attach(struct hub *hub, struct topic *topic);
 void hub_detach(struct hub *hub, struct topic *topic);
 

@@ -10,6 +10,7 @@
 #include "services/edge/hub.h"
 #include "services/edge/pace.h"
 #include "services/edge/reactor.h"
+#include "services/edge/surge.h"
 #include "services/edge/table.h"
 #include "services/edge/topic.h"
 
@@ -80,6 +81,10 @@ struct hub {
 	unsigned sweeping;     /* checks under way */
 	bool sweep_failed;
 
+	struct surge surge;
+	struct loop_post *held, **held_end; /* new channels that wait for the others of a surge */
+	struct timer surge_timer;
+
 	struct door door;
 	pthread_mutex_t rates_lock;
 	struct gcra connects, resumes; /* of sockets that come in; under the lock */
@@ -116,6 +121,11 @@ void hub_saw_stream(struct hub *hub, const struct bus_stream_info *info);
 
 /* door.c */
 void door_turn_end(struct hub *hub);
+
+/* hub.c: in a surge post waits for the others, and then fn has it; false: it is to go now. */
+bool hub_hold(struct hub *hub, struct loop_post *post, void (*fn)(struct loop_post *post));
+/* What waits goes now: before whatever must not overtake it. */
+void hub_release(struct hub *hub);
 
 /* channel.c */
 void channel_attach(struct hub *hub, struct topic *topic);

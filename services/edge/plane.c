@@ -68,6 +68,7 @@ void hub_command_here(struct hub *hub, struct command_request *r)
 
 	r->base.hub = hub;
 	r->start_us = loop_now_us(hub->loop);
+	hub_release(hub); /* whom it may concern was there before it */
 	if (!hub->bus) {
 		command_failed(&r->base);
 		request_answer(&r->base);
@@ -196,7 +197,7 @@ static void on_located(void *arg, bool ok, uint64_t last, bool real)
 	request_answer(&r->base);
 }
 
-static void locate_here(struct loop_post *post)
+static void locate_now(struct loop_post *post)
 {
 	struct locate_request *r = (struct locate_request *)post;
 	struct hub *hub = r->base.hub;
@@ -208,6 +209,15 @@ static void locate_here(struct loop_post *post)
 	}
 	plane_locate(hub, r->part, r->tenant, r->channel, r->fresh, on_located,
 		     pending_new(hub, &r->base, locate_failed));
+}
+
+/* Behind its channel's subscription, which may be waiting. */
+static void locate_here(struct loop_post *post)
+{
+	struct request *r = (struct request *)post;
+
+	if (!r->hub->held || !hub_hold(r->hub, post, locate_now))
+		locate_now(post);
 }
 
 static void on_refreshed(void *arg, enum bus_result result, const struct bus_stream_info *info)
@@ -270,7 +280,7 @@ bool hub_command_at_once(struct hub *hub, struct command_request *r)
 		return false;
 	r->base.hub = hub;
 	r->start_us = loop_now_us(hub->loop);
-	done = hub->bus && direct_publish(hub, r, false);
+	done = hub->bus && !hub->held && direct_publish(hub, r, false);
 	loop_return(hub->loop);
 	return done;
 }

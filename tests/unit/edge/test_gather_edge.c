@@ -1,5 +1,6 @@
-/* The pause of docs/decisions/0033 in an edge with more sockets than GATHER_SOCKETS, to the
- * microsecond: on simulated time, with a fake broker and socket pairs. */
+/* The pause of docs/decisions/0033 in an edge with more sockets than GATHER_SOCKETS, and the one of
+ * 0044 where many channels come, to the microsecond: on simulated time, with a fake broker and
+ * socket pairs. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "common/ws.h"
 #include "proto/event.pb-c.h"
 #include "services/edge/reactor.h"
+#include "services/edge/surge.h"
 #include "tests/unit/common/suite.h"
 
 #define PARTS   4
@@ -50,7 +52,8 @@ static void on_topology(void *arg, uint64_t epoch)
 	(void)epoch;
 	sha256_hex("s3cret", 6, hash);
 	snprintf(key, sizeof(key),
-		 "{\"id\":\"k1\",\"tenant\":\"acme\",\"hash\":\"%s\",\"scopes\":[\"subscribe\"]}",
+		 "{\"id\":\"k1\",\"tenant\":\"acme\",\"hash\":\"%s\",\"scopes\":[\"subscribe\","
+		 "\"publish\"]}",
 		 hash);
 	bus_put(bus, BUCKET_CONFIG, "tenant.acme", "{\"id\":\"acme\"}", 13, on_put, NULL);
 	bus_put(bus, BUCKET_CONFIG, "key.k1", key, strlen(key), on_put, NULL);
@@ -75,8 +78,10 @@ static void say(int fd, const char *text)
 	loop_sim_touch(loop);
 }
 
-static void come_in(void)
+/* Subscribes to the channel <room>.<n>. */
+static void come_in(const char *room, unsigned n)
 {
+	char channel[32], text[100];
 	int pair[2];
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
@@ -85,7 +90,10 @@ static void come_in(void)
 	atomic_fetch_add(&edge->connections, 1);
 	reactor_accept(edge->reactors[0],
 		       &(struct newcomer){.fd = pair[1], .token = xstrdup("pk_k1_s3cret")});
-	say(pair[0], "{\"op\":\"subscribe\",\"id\":\"s\",\"channel\":\"room.1\"}");
+	snprintf(channel, sizeof(channel), "%s.%u", room, n);
+	snprintf(text, sizeof(text), "{\"op\":\"subscribe\",\"id\":\"s\",\"channel\":\"%s\"}",
+		 channel);
+	say(pair[0], text);
 }
 
 /* How many sockets have got this text since they were read last, all that they got besides being
@@ -109,16 +117,16 @@ static unsigned heard(const char *first, const char *second)
 	return n;
 }
 
-static void publish(const char *data)
+static void publish_to(const char *channel, const char *data)
 {
 	Penstock__Event e = PENSTOCK__EVENT__INIT;
 	struct error err;
 	uint8_t packed[512];
-	struct subject s = subject_live(part_of("acme", PARTS), "acme", "room.1");
+	struct subject s = subject_live(part_of("acme", PARTS), "acme", channel);
 
 	e.id = (char *)"018f0000-0000-7000-8000-000000000000";
 	e.tenant = (char *)"acme";
-	e.channel = (char *)"room.1";
+	e.channel = (char *)channel;
 	e.type = (char *)"cursor.move";
 	e.version = 1;
 	e.data = (ProtobufCBinaryData){strlen(data), (uint8_t *)data};
@@ -126,6 +134,11 @@ static void publish(const char *data)
 	ck_assert_uint_lt(penstock__event__get_packed_size(&e), sizeof(packed));
 	ck_assert_int_eq(bus_publish(bus, s.text, packed, penstock__event__pack(&e, packed), &err),
 			 0);
+}
+
+static void publish(const char *data)
+{
+	publish_to("room.1", data);
 }
 
 static void setup(unsigned sockets)
@@ -151,7 +164,7 @@ static void setup(unsigned sockets)
 	run_until(loop_now_us(loop) + 2000000);
 	ck_assert(atomic_load(&edge->serving));
 	for (unsigned i = 0; i < sockets; i++)
-		come_in();
+		come_in("room", 1);
 	run_until(loop_now_us(loop) + 1000000);
 	ck_assert_uint_eq(heard("\"connected\"", "\"subscribed\""), sockets);
 }
@@ -237,5 +250,78 @@ START_TEST(few_sockets_do_not_wait)
 }
 END_TEST
 
+/* In the window behind one that had many. */
+static void begin_surge(void)
+{
+	int64_t start;
+
+	setup(1);
+	start = loop_now_us(loop);
+	for (unsigned i = 0; i < SURGE_MANY; i++)
+		come_in("many", i);
+	run_until(start + SURGE_US - 1);
+	ck_assert_uint_eq(heard("\"subscribed\"", NULL), SURGE_MANY); /* at once */
+	run_until(start + SURGE_US + SURGE_US / 2);
+}
+
+START_TEST(channels_of_a_surge_go_together)
+{
+	int64_t start;
+
+	begin_surge();
+	start = loop_now_us(loop);
+	come_in("late", 1);
+	run_until(start + SURGE_US / 2);
+	come_in("late", 2);
+	run_until(start + SURGE_US - 1);
+	ck_assert_uint_eq(heard("\"connected\"", NULL), 2);
+	run_until(start + SURGE_US + 10 * ROAD_US);
+	ck_assert_uint_eq(heard("\"subscribed\"", NULL), 2);
+	/* Two are no surge. */
+	run_until(start + 3 * SURGE_US);
+	come_in("late", 3);
+	run_until(start + 3 * SURGE_US + SURGE_US / 2);
+	ck_assert_uint_eq(heard("\"connected\"", "\"subscribed\""), 1);
+	teardown();
+}
+END_TEST
+
+/* As a router that takes every command, and loses its answer. */
+static void on_command(void *arg, const struct bus_msg *msg)
+{
+	(void)msg;
+	publish_to(arg, "\"echo\"");
+}
+
+START_TEST(no_command_overtakes_its_clients_subscription)
+{
+	struct subject cmd = subject_cmd(part_of("acme", PARTS));
+	struct bus_sub *router;
+	struct error err;
+
+	begin_surge();
+	router = bus_subscribe(bus, cmd.text, NULL, on_command, (char *)"echo.1", &err);
+	ck_assert_ptr_nonnull(router);
+	come_in("echo", 1);
+	say(fds[n_fds - 1], "{\"op\":\"publish\",\"id\":\"p\",\"channel\":\"echo.1\","
+			    "\"type\":\"t\",\"data\":1}");
+	run_until(loop_now_us(loop) + 10 * SURGE_US);
+	ck_assert_uint_eq(heard("\"subscribed\"", "\"echo\""), 1);
+	bus_unsubscribe(router);
+	teardown();
+}
+END_TEST
+
+START_TEST(an_edge_ends_in_the_middle_of_a_surge)
+{
+	begin_surge();
+	come_in("late", 1);
+	run_until(loop_now_us(loop) + SURGE_US / 2);
+	ck_assert_uint_eq(heard("\"connected\"", NULL), 1);
+	teardown();
+}
+END_TEST
+
 RUN_TESTS("edge: gather, with sockets", many_sockets_gather, much_for_one_socket_does_not_wait,
-	  few_sockets_do_not_wait)
+	  few_sockets_do_not_wait, channels_of_a_surge_go_together,
+	  no_command_overtakes_its_clients_subscription, an_edge_ends_in_the_middle_of_a_surge)
