@@ -6,13 +6,10 @@
 #include "proto/command.pb-c.h"
 #include "services/event-store/schedule_pg.h"
 #include "tests/unit/common/suite.h"
-#include "tests/unit/event-store/database.h"
-
-#define MAX 16
+#include "tests/unit/event-store/due.h"
 
 static struct database d;
-static struct release_due due[MAX];
-static size_t n_due;
+static struct due_list due;
 
 static void setup(void)
 {
@@ -20,12 +17,11 @@ static void setup(void)
 	/* How far a minute is gone decides what is due. */
 	database_clock(&d, "2026-03-10 12:00:30");
 	database_do(&d, "INSERT INTO control.tenants (id, doc) VALUES ('acme', '{}'), ('b', '{}')");
-	n_due = 0;
 }
 
 static void teardown(void)
 {
-	release_due_forget(due, &n_due);
+	due_forget(&due);
 	database_close(&d);
 }
 
@@ -44,28 +40,10 @@ static void put(const char *tenant, const char *name, const char *missed, const 
 
 static const char *look(size_t max, const char *paused)
 {
-	static char text[512];
 	struct error err = {0};
-	size_t len = 0;
-	release_due_forget(due, &n_due);
-	ck_assert_msg(!schedule_pg_read(d.conn, max, paused, due, &n_due, &err), "%s", err.msg);
-	text[0] = '\0';
-	for (size_t i = 0; i < n_due; i++)
-		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s/%s%s", i ? " " : "",
-					due[i].tenant, due[i].order, due[i].reason);
-	return text;
-}
-
-static void note(enum release_end end, const char *reason)
-{
-	struct error err = {0};
-	for (size_t i = 0; i < n_due; i++) {
-		if (due[i].end == RELEASE_NOT_YET) {
-			due[i].end = end;
-			strcpy(due[i].reason, reason);
-		}
-	}
-	ck_assert_msg(!schedule_pg_note(d.conn, due, n_due, &err), "%s", err.msg);
+	due_forget(&due);
+	ck_assert_msg(!schedule_pg_read(d.conn, max, paused, due.due, &due.n, &err), "%s", err.msg);
+	return due_text(&due, false);
 }
 
 static const char *state(void)
@@ -76,19 +54,12 @@ static const char *state(void)
 				"next_at FROM control.schedules) s");
 }
 
-static Penstock__Command *command(size_t i)
-{
-	Penstock__Command *cmd = penstock__command__unpack(NULL, due[i].len, due[i].command);
-	ck_assert_ptr_nonnull(cmd);
-	return cmd;
-}
-
 START_TEST(one_due_time_is_one_task)
 {
 	put("acme", "nightly", "skip", "2 s");
 	put("acme", "later", "skip", "-1 hour");
-	ck_assert_str_eq(look(MAX, "{}"), "acme/nightly");
-	Penstock__Command *cmd = command(0);
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "acme/nightly");
+	Penstock__Command *cmd = due_command(&due, 0);
 	ck_assert_int_eq(cmd->body_case, PENSTOCK__COMMAND__BODY_TASK);
 	ck_assert_str_eq(cmd->principal, "schedule:nightly");
 	ck_assert(trace_valid(cmd->trace));
@@ -98,18 +69,19 @@ START_TEST(one_due_time_is_one_task)
 	ck_assert(!memcmp(cmd->task->input.data, "{\"a\": 1}", 8));
 	ck_assert_ptr_eq(strstr(cmd->task->key, "schedule.nightly.20"), cmd->task->key);
 	/* The answer is lost: the same is asked for again. */
-	ck_assert_str_eq(look(MAX, "{}"), "acme/nightly");
-	Penstock__Command *again = command(0);
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "acme/nightly");
+	Penstock__Command *again = due_command(&due, 0);
 	ck_assert_str_eq(again->task->key, cmd->task->key);
 	ck_assert_str_eq(again->id, cmd->id);
 	ck_assert_str_eq(again->trace, cmd->trace);
-	ck_assert_str_eq(id_derive("acme", "task", cmd->task->key).text, due[0].task);
+	ck_assert_str_eq(id_derive("acme", "task", cmd->task->key).text, due.due[0].task);
 	penstock__command__free_unpacked(cmd, NULL);
 	penstock__command__free_unpacked(again, NULL);
-	note(RELEASE_DONE, "");
-	note(RELEASE_DONE, ""); /* a late word changes nothing */
+	due_note(&due, schedule_pg_note, d.conn, RELEASE_DONE, "");
+	due_note(&due, schedule_pg_note, d.conn, RELEASE_DONE,
+		 ""); /* a late word changes nothing */
 	ck_assert_str_eq(state(), "later:0:0:t nightly:started:1:0:t:t");
-	ck_assert_str_eq(look(MAX, "{}"), "");
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "");
 }
 END_TEST
 
@@ -117,12 +89,12 @@ START_TEST(what_was_missed)
 {
 	put("acme", "once", "run_once", "1 day");
 	put("acme", "skip", "skip", "1 day");
-	ck_assert_str_eq(look(MAX, "{}"), "acme/once acme/skipmissed");
-	ck_assert_ptr_null(due[1].command);
-	note(RELEASE_DONE, "");
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "acme/once acme/skipmissed");
+	ck_assert_ptr_null(due.due[1].command);
+	due_note(&due, schedule_pg_note, d.conn, RELEASE_DONE, "");
 	/* The one that was due within the last minute is not missed. */
-	ck_assert_str_eq(look(MAX, "{}"), "acme/once acme/skip");
-	note(RELEASE_DONE, "");
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "acme/once acme/skip");
+	due_note(&due, schedule_pg_note, d.conn, RELEASE_DONE, "");
 	ck_assert_str_eq(state(), "once:started:2:0:t:t skip:started:1:1:t:t");
 }
 END_TEST
@@ -131,12 +103,12 @@ START_TEST(a_minute_begins_meanwhile)
 {
 	database_clock(&d, "2026-03-10 12:00:59");
 	put("acme", "nightly", "skip", "1 s");
-	ck_assert_str_eq(look(MAX, "{}"), "acme/nightly");
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "acme/nightly");
 	database_clock(&d, "2026-03-10 12:01:00");
-	note(RELEASE_DONE, "");
+	due_note(&due, schedule_pg_note, d.conn, RELEASE_DONE, "");
 	ck_assert_str_eq(state(), "nightly:started:1:0:f:t");
-	ck_assert_str_eq(look(MAX, "{}"), "acme/nightly");
-	note(RELEASE_DONE, "");
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "acme/nightly");
+	due_note(&due, schedule_pg_note, d.conn, RELEASE_DONE, "");
 	ck_assert_str_eq(state(), "nightly:started:2:0:t:t");
 }
 END_TEST
@@ -144,14 +116,14 @@ END_TEST
 START_TEST(refused_and_changed)
 {
 	put("acme", "gone", "skip", "1 s");
-	look(MAX, "{}");
-	note(RELEASE_BAD, "not_found");
+	look(DUE_MAX, "{}");
+	due_note(&due, schedule_pg_note, d.conn, RELEASE_BAD, "not_found");
 	ck_assert_str_eq(state(), "gone:refused:not_found:0:0:t:f");
 	database_do(&d,
 		    "UPDATE control.schedules SET next_at = now() - interval '1 s', last = NULL");
-	look(MAX, "{}");
+	look(DUE_MAX, "{}");
 	database_do(&d, "UPDATE control.schedules SET next_at = '2099-01-01'");
-	note(RELEASE_DONE, "");
+	due_note(&due, schedule_pg_note, d.conn, RELEASE_DONE, "");
 	ck_assert_str_eq(state(), "gone:0:0:t");
 }
 END_TEST
@@ -161,9 +133,9 @@ START_TEST(tenants_take_turns)
 	put("acme", "a1", "skip", "5 s");
 	put("acme", "a2", "skip", "4 s");
 	put("b", "b1", "skip", "1 s");
-	ck_assert_str_eq(look(MAX, "{}"), "acme/a1 b/b1 acme/a2");
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "acme/a1 b/b1 acme/a2");
 	ck_assert_str_eq(look(2, "{}"), "acme/a1 b/b1");
-	ck_assert_str_eq(look(MAX, "{\"acme\"}"), "b/b1");
+	ck_assert_str_eq(look(DUE_MAX, "{\"acme\"}"), "b/b1");
 }
 END_TEST
 

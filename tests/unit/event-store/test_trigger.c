@@ -7,14 +7,12 @@
 #include "services/event-store/trigger_pg.h"
 #include "services/event-store/writer.h"
 #include "tests/unit/common/suite.h"
-#include "tests/unit/event-store/database.h"
-
-#define MAX 16
+#include "tests/unit/event-store/due.h"
 
 static struct database d;
 static struct store_writer w;
-static struct release_due due[MAX];
-static size_t n_due, next_event;
+static struct due_list due;
+static size_t next_event;
 static uint64_t next_seq;
 
 static void setup(void)
@@ -24,12 +22,12 @@ static void setup(void)
 	ck_assert_msg(!store_writer_open(&w, d.conn, TEST_EPOCH, &err), "%s", err.msg);
 	database_do(&d, "INSERT INTO control.tenants (id, doc) VALUES ('acme', '{}'), ('b', '{}')");
 	next_seq = 1;
-	next_event = n_due = 0;
+	next_event = 0;
 }
 
 static void teardown(void)
 {
-	release_due_forget(due, &n_due);
+	due_forget(&due);
 	store_writer_close(&w);
 	database_close(&d);
 }
@@ -63,31 +61,12 @@ static void put(const char *tenant, const char *name, const char *type, const ch
 
 static const char *look(size_t max, const char *paused)
 {
-	static char text[512];
 	struct error err = {0};
-	size_t len = 0;
-	release_due_forget(due, &n_due);
 	bool found;
+	due_forget(&due);
 	ck_assert_msg(!trigger_pg_look(d.conn, &found, &err), "%s", err.msg);
-	ck_assert_msg(!trigger_pg_read(d.conn, max, paused, due, &n_due, &err), "%s", err.msg);
-	text[0] = '\0';
-	for (size_t i = 0; i < n_due; i++)
-		len +=
-		    (size_t)snprintf(text + len, sizeof(text) - len, "%s%s/%s:%d%s", i ? " " : "",
-				     due[i].tenant, due[i].order, (int)due[i].seq, due[i].reason);
-	return text;
-}
-
-static void note(enum release_end end, const char *reason)
-{
-	struct error err = {0};
-	for (size_t i = 0; i < n_due; i++) {
-		if (due[i].end == RELEASE_NOT_YET) {
-			due[i].end = end;
-			strcpy(due[i].reason, reason);
-		}
-	}
-	ck_assert_msg(!trigger_pg_note(d.conn, due, n_due, &err), "%s", err.msg);
+	ck_assert_msg(!trigger_pg_read(d.conn, max, paused, due.due, &due.n, &err), "%s", err.msg);
+	return due_text(&due, true);
 }
 
 static const char *state(void)
@@ -103,13 +82,6 @@ static const char *waiting(void)
 	return database_get(&d, "SELECT count(*) FROM trigger_events");
 }
 
-static Penstock__Command *command(size_t i)
-{
-	Penstock__Command *cmd = penstock__command__unpack(NULL, due[i].len, due[i].command);
-	ck_assert_ptr_nonnull(cmd);
-	return cmd;
-}
-
 START_TEST(one_event_is_one_task)
 {
 	char wanted[400], key[KEY_MAX + 1];
@@ -120,8 +92,8 @@ START_TEST(one_event_is_one_task)
 	publish("acme", "hall.1", "chat");
 	publish("acme", "room.1", "note");
 	publish("b", "room.1", "chat");
-	ck_assert_str_eq(look(MAX, "{}"), "acme/t:2");
-	Penstock__Command *cmd = command(0);
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "acme/t:2");
+	Penstock__Command *cmd = due_command(&due, 0);
 	ck_assert_int_eq(cmd->body_case, PENSTOCK__COMMAND__BODY_TASK);
 	ck_assert_str_eq(cmd->principal, "trigger:t");
 	ck_assert_str_eq(cmd->trace, TEST_TRACE);
@@ -130,7 +102,7 @@ START_TEST(one_event_is_one_task)
 	ck_assert_int_eq(cmd->task->priority, -1);
 	snprintf(key, sizeof(key), "trigger.t.%s", nth_id(1).text);
 	ck_assert_str_eq(cmd->task->key, key);
-	ck_assert_str_eq(id_derive("acme", "task", key).text, due[0].task);
+	ck_assert_str_eq(id_derive("acme", "task", key).text, due.due[0].task);
 	snprintf(wanted, sizeof(wanted),
 		 "{\"event\":{\"id\":\"%s\",\"channel\":\"room.1\",\"type\":\"chat\",\"version\":2,"
 		 "\"epoch\":\"1764000000000000\",\"offset\":%d,"
@@ -139,17 +111,17 @@ START_TEST(one_event_is_one_task)
 	ck_assert_uint_eq(cmd->task->input.len, strlen(wanted));
 	ck_assert(!memcmp(cmd->task->input.data, wanted, strlen(wanted)));
 	/* The answer is lost: the same is asked for again. */
-	ck_assert_str_eq(look(MAX, "{}"), "acme/t:2");
-	Penstock__Command *again = command(0);
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "acme/t:2");
+	Penstock__Command *again = due_command(&due, 0);
 	ck_assert_str_eq(again->id, cmd->id);
 	ck_assert_str_eq(again->task->key, cmd->task->key);
 	penstock__command__free_unpacked(cmd, NULL);
 	penstock__command__free_unpacked(again, NULL);
-	note(RELEASE_DONE, "");
-	ck_assert(!trigger_pg_note(d.conn, due, n_due, &err)); /* a late word changes nothing */
+	due_note(&due, trigger_pg_note, d.conn, RELEASE_DONE, "");
+	ck_assert(!trigger_pg_note(d.conn, due.due, due.n, &err)); /* a late word changes nothing */
 	snprintf(wanted, sizeof(wanted), "t:1:0:started:t:%s", nth_id(1).text);
 	ck_assert_str_eq(state(), wanted);
-	ck_assert_str_eq(look(MAX, "{}"), "");
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "");
 	ck_assert_str_eq(waiting(), "0");
 }
 END_TEST
@@ -160,13 +132,13 @@ START_TEST(several_triggers_of_an_event)
 	put("acme", "b", "chat", "^(?:.*)$");
 	publish("acme", "room.1", "chat");
 	publish("acme", "room.1", "chat");
-	ck_assert_str_eq(look(MAX, "{}"), "acme/a:1 acme/b:1 acme/a:2 acme/b:2");
-	due[1].end = RELEASE_BAD; /* of b; a's go on */
-	strcpy(due[1].reason, "not_found");
-	due[0].end = due[2].end = RELEASE_DONE;
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "acme/a:1 acme/b:1 acme/a:2 acme/b:2");
+	due.due[1].end = RELEASE_BAD; /* of b; a's go on */
+	strcpy(due.due[1].reason, "not_found");
+	due.due[0].end = due.due[2].end = RELEASE_DONE;
 	struct error err = {0};
-	ck_assert(!trigger_pg_note(d.conn, due, n_due, &err));
-	ck_assert_str_eq(look(MAX, "{}"), "acme/b:2");
+	ck_assert(!trigger_pg_note(d.conn, due.due, due.n, &err));
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "acme/b:2");
 	char wanted[200];
 	snprintf(wanted, sizeof(wanted), "a:2:0:started:t:%s b:0:1:refused:not_found:f:%s",
 		 nth_id(1).text, nth_id(0).text);
@@ -182,20 +154,20 @@ START_TEST(the_look_is_bounded)
 	publish("acme", "room.1", "chat");
 	next_seq = TRIGGER_LOOK + 1;
 	publish("acme", "room.1", "chat");
-	ck_assert_str_eq(look(MAX, "{}"), "acme/t:1");
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "acme/t:1");
 	ck_assert_str_eq(database_get(&d, "SELECT position FROM trigger_places"), "5000");
-	ck_assert_str_eq(look(MAX, "{}"), "acme/t:1 acme/t:5001");
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "acme/t:1 acme/t:5001");
 	bool found = true;
 	ck_assert(!trigger_pg_look(d.conn, &found, &err) && !found); /* at the end */
 	ck_assert_str_eq(waiting(), "2");
-	note(RELEASE_DONE, "");
+	due_note(&due, trigger_pg_note, d.conn, RELEASE_DONE, "");
 	/* The stream begins anew. */
 	store_writer_close(&w);
 	ck_assert(!store_writer_open(&w, d.conn, TEST_EPOCH + 1, &err));
 	next_seq = 1;
 	publish("acme", "room.1", "chat");
-	ck_assert_str_eq(look(MAX, "{}"), "acme/t:1");
-	ck_assert_uint_eq(due[0].epoch, TEST_EPOCH + 1);
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "acme/t:1");
+	ck_assert_uint_eq(due.due[0].epoch, TEST_EPOCH + 1);
 }
 END_TEST
 
@@ -204,15 +176,15 @@ START_TEST(from_the_first_trigger_on)
 {
 	put("acme", "old", "chat", "^(?:.*)$");
 	publish("acme", "room.1", "chat");
-	look(MAX, "{}");
+	look(DUE_MAX, "{}");
 	database_do(&d, "DELETE FROM control.triggers");
 	ck_assert_str_eq(waiting(), "0");
 	for (int i = 0; i < 3; i++)
 		publish("acme", "room.1", "chat");
-	ck_assert_str_eq(look(MAX, "{}"), "");
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "");
 	put("acme", "new", "chat", "^(?:.*)$");
 	publish("acme", "room.1", "chat");
-	ck_assert_str_eq(look(MAX, "{}"), "acme/new:5");
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "acme/new:5");
 	ck_assert_str_eq(database_get(&d, "SELECT position FROM trigger_places"), "5");
 }
 END_TEST
@@ -221,10 +193,10 @@ START_TEST(a_paused_one)
 {
 	put("acme", "t", "chat", "^(?:.*)$");
 	publish("acme", "room.1", "chat");
-	ck_assert_str_eq(look(MAX, "{}"), "acme/t:1");
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "acme/t:1");
 	database_do(&d, "UPDATE control.triggers SET paused = true");
 	publish("acme", "room.1", "chat");
-	ck_assert_str_eq(look(MAX, "{}"), "");
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "");
 	ck_assert_str_eq(waiting(), "1");
 }
 END_TEST
@@ -235,9 +207,9 @@ START_TEST(a_loop_ends)
 	publish("acme", "room.1", "chat");
 	publish("acme", "room.1", "chat");
 	database_do(&d, "UPDATE events SET depth = 7 + (seq = 2)::int");
-	ck_assert_str_eq(look(MAX, "{}"), "acme/t:1 acme/t:2loop");
-	ck_assert_ptr_null(due[1].command);
-	note(RELEASE_DONE, "");
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "acme/t:1 acme/t:2loop");
+	ck_assert_ptr_null(due.due[1].command);
+	due_note(&due, trigger_pg_note, d.conn, RELEASE_DONE, "");
 	char wanted[100];
 	snprintf(wanted, sizeof(wanted), "t:1:1:refused:loop:f:%s", nth_id(1).text);
 	ck_assert_str_eq(state(), wanted);
@@ -249,10 +221,10 @@ START_TEST(no_longer_in_the_log)
 {
 	put("acme", "t", "chat", "^(?:.*)$");
 	publish("acme", "room.1", "chat");
-	look(MAX, "{}");
+	look(DUE_MAX, "{}");
 	database_do(&d, "DELETE FROM events");
-	ck_assert_str_eq(look(MAX, "{}"), "acme/t:1expired");
-	note(RELEASE_DONE, "");
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "acme/t:1expired");
+	due_note(&due, trigger_pg_note, d.conn, RELEASE_DONE, "");
 	ck_assert_str_eq(state(), "t:0:1:refused:expired:f");
 }
 END_TEST
@@ -262,7 +234,7 @@ START_TEST(too_large_for_a_task)
 	put("acme", "t", "chat", "^(?:.*)$");
 	publish("acme", "room.1", "chat");
 	database_do(&d, "UPDATE events SET data = repeat('1', 900 * 1024 + 1)");
-	ck_assert_str_eq(look(MAX, "{}"), "acme/t:1too_large");
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "acme/t:1too_large");
 }
 END_TEST
 
@@ -273,9 +245,9 @@ START_TEST(tenants_take_turns)
 	for (int i = 0; i < 3; i++)
 		publish("acme", "room.1", "chat");
 	publish("b", "room.1", "chat");
-	ck_assert_str_eq(look(MAX, "{}"), "acme/t:1 b/t:4 acme/t:2 acme/t:3");
+	ck_assert_str_eq(look(DUE_MAX, "{}"), "acme/t:1 b/t:4 acme/t:2 acme/t:3");
 	ck_assert_str_eq(look(2, "{}"), "acme/t:1 b/t:4");
-	ck_assert_str_eq(look(MAX, "{\"acme\"}"), "b/t:4");
+	ck_assert_str_eq(look(DUE_MAX, "{\"acme\"}"), "b/t:4");
 }
 END_TEST
 

@@ -1,82 +1,13 @@
-/* Migrations and the writer, on a real PostgreSQL. */
+/* The writer, on a real PostgreSQL. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/migrate.h"
 #include "common/pg.h"
 #include "common/strbuf.h"
 #include "services/event-store/writer.h"
 #include "tests/unit/common/suite.h"
 #include "tests/unit/event-store/database.h"
-
-/* --- migrations ---------------------------------------------------------------------------------
- */
-
-static const struct migration one[] = {{1, "0001_a", "CREATE TABLE a (x int)"}, {0, 0, 0}};
-static const struct migration two[] = {
-    {1, "0001_a", "CREATE TABLE a (x int)"},
-    {2, "0002_b", "CREATE TABLE b (x int); INSERT INTO b VALUES (7)"},
-    {0, 0, 0}};
-
-START_TEST(migrations_apply_once_in_order)
-{
-	struct database d;
-	struct error err = {0};
-
-	database_open(&d, false);
-	ck_assert(!migrate_run(d.conn, one, &err));
-	ck_assert(!migrate_run(d.conn, two, &err));
-	ck_assert(!migrate_run(d.conn, two, &err));
-	ck_assert_str_eq(database_get(&d, "SELECT count(*) FROM b"), "1");
-	ck_assert_str_eq(
-	    database_get(&d, "SELECT string_agg(name, ',' ORDER BY number) FROM schema_migrations"),
-	    "0001_a,0002_b");
-	/* A newer database does not trouble an older binary. */
-	ck_assert(!migrate_run(d.conn, one, &err));
-	ck_assert_str_eq(
-	    database_get(&d, "SELECT count(*) FROM " DATABASE_LOCKS " WHERE locktype = 'advisory'"),
-	    "0");
-	database_close(&d);
-}
-END_TEST
-
-START_TEST(a_changed_migration_is_fatal)
-{
-	static const struct migration changed[] = {
-	    {1, "0001_a", "CREATE TABLE a (x bigint)"}, {2, "0002_b", "SELECT 1"}, {0, 0, 0}};
-	struct database d;
-	struct error err = {0};
-
-	database_open(&d, false);
-	ck_assert(!migrate_run(d.conn, one, &err));
-	ck_assert(migrate_run(d.conn, changed, &err));
-	ck_assert_int_eq(err.code, ERR_FATAL);
-	ck_assert_ptr_nonnull(strstr(err.msg, "0001_a"));
-	ck_assert_str_eq(database_get(&d, "SELECT count(*) FROM schema_migrations"), "1");
-	database_close(&d);
-}
-END_TEST
-
-START_TEST(a_failing_migration_leaves_nothing)
-{
-	static const struct migration bad[] = {
-	    {1, "0001_a", "CREATE TABLE a (x int)"},
-	    {2, "0002_b", "CREATE TABLE b (x int); SELECT nonsense"},
-	    {0, 0, 0}};
-	struct database d;
-	struct error err = {0};
-
-	database_open(&d, false);
-	ck_assert(migrate_run(d.conn, bad, &err));
-	ck_assert_str_eq(database_get(&d, "SELECT count(*) FROM schema_migrations"), "1");
-	ck_assert_str_eq(database_get(&d, "SELECT to_regclass('b') IS NULL"), "t");
-	/* Put right, it goes on from there. */
-	ck_assert(!migrate_run(d.conn, two, &err));
-	ck_assert_str_eq(database_get(&d, "SELECT x FROM b"), "7");
-	database_close(&d);
-}
-END_TEST
 
 START_TEST(errors_say_what_to_do)
 {
@@ -439,8 +370,7 @@ START_TEST(names_of_days)
 }
 END_TEST
 
-RUN_TESTS("writer", migrations_apply_once_in_order, a_changed_migration_is_fatal,
-	  a_failing_migration_leaves_nothing, errors_say_what_to_do, rows_are_what_was_published,
+RUN_TESTS("writer", errors_say_what_to_do, rows_are_what_was_published,
 	  the_same_message_twice_is_one_row, a_key_has_one_row_for_ever, position_is_written_along,
 	  a_failure_leaves_nothing_of_the_batch, clocks_that_are_wrong, poison_is_kept,
 	  tasks_are_projected, many_tasks_in_one_batch, retention_drops_days, names_of_days)

@@ -211,6 +211,29 @@ static struct saga_outcome ok(const char *text)
 	    .text = text, .len = strlen(text), .latency_ms = -1, .first_token_ms = -1};
 }
 
+void rig_start(struct rig *r, const char *doc, const char *accepted)
+{
+	rig_init(r, doc, accepted, RIG_CLAIM);
+	rig_load(r);
+	rig_writes(r);
+}
+
+void rig_resume(struct rig *r, const char *worker, uint64_t claim)
+{
+	rig_again(r, worker, claim);
+	rig_load(r);
+	rig_writes(r);
+}
+
+void rig_ends(struct rig *r, enum saga_verdict verdict, enum saga_state state)
+{
+	ck_assert(r->finished);
+	ck_assert_int_eq(r->verdict, verdict);
+	ck_assert_int_eq(r->s.state, state);
+	ck_assert_int_eq(saga_wake_at(&r->s), 0);
+	rig_done(r);
+}
+
 void rig_input(struct rig *r, size_t stage, const char *text)
 {
 	struct saga_outcome outcome = ok(text);

@@ -30,6 +30,7 @@ struct rig {
 };
 
 #define RIG_START  INT64_C(1700000000000)
+#define RIG_CLAIM  77
 #define RIG_STATES 32 /* more than a machine has */
 
 /* doc: of the pipeline, with ' for "; NULL: there is none. accepted: members added to
@@ -49,6 +50,11 @@ void rig_write(struct rig *r);
 void rig_written(struct rig *r, enum saga_write_result result);
 /* Writes on until the saga wants no more writes. */
 void rig_writes(struct rig *r);
+/* The first two: it runs, as far as it gets without an answer. */
+void rig_start(struct rig *r, const char *doc, const char *accepted);
+void rig_resume(struct rig *r, const char *worker, uint64_t claim);
+/* It has ended like this, in this state; and rig_done(). */
+void rig_ends(struct rig *r, enum saga_verdict verdict, enum saga_state state);
 void rig_input(struct rig *r, size_t stage, const char *text);
 void rig_call(struct rig *r, size_t stage, const char *text);
 void rig_call_fails(struct rig *r, size_t stage, enum saga_class class, int64_t retry_after_ms);

@@ -19,22 +19,6 @@
 
 static struct rig r;
 
-static void start(const char *doc, const char *accepted)
-{
-	rig_init(&r, doc, accepted, 77);
-	rig_load(&r);
-	rig_writes(&r);
-}
-
-static void ends(enum saga_verdict verdict, enum saga_state state)
-{
-	ck_assert(r.finished);
-	ck_assert_int_eq(r.verdict, verdict);
-	ck_assert_int_eq(r.s.state, state);
-	ck_assert_int_eq(saga_wake_at(&r.s), 0);
-	rig_done(&r);
-}
-
 static const char *document(size_t stage, bool plain)
 {
 	static struct strbuf b;
@@ -94,7 +78,7 @@ START_TEST(straight)
 	ck_assert_str_eq(rig_types(&r),
 			 "accepted started stage.started stage.completed stage.started "
 			 "stage.completed completed");
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
@@ -136,7 +120,7 @@ END_TEST
 
 START_TEST(chat_usage)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	ck_assert_uint_eq(r.inputs[0], 0); /* no program: the task's own input */
 	ck_assert_str_eq(r.s.stages[0].input, "{\"q\":1}");
 	struct saga_outcome outcome = {.text = "{}",
@@ -155,13 +139,13 @@ START_TEST(chat_usage)
 	rig_last_has(&r, "task.completed",
 		     "'usage':{'prompt_tokens':5,'completion_tokens':7,"
 		     "'total_tokens':12}");
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
 START_TEST(fan_out_fan_in)
 {
-	start(DIAMOND, "");
+	rig_start(&r, DIAMOND, "");
 	rig_call(&r, 0, "\"A\"");
 	rig_writes(&r);
 	ck_assert_uint_eq(r.calls[1] + r.calls[2], 2); /* both at once */
@@ -176,16 +160,17 @@ START_TEST(fan_out_fan_in)
 	rig_call(&r, 3, "\"D\"");
 	rig_writes(&r);
 	rig_last_has(&r, "task.completed", "'output':'D'");
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
 /* A program sees the stages above its own, however far the others are. */
 START_TEST(document_is_the_same_every_time)
 {
-	start("{'stages':[{'id':'a','kind':'http'},{'id':'b','kind':'http'},"
-	      "{'id':'c','kind':'http','needs':['a'],'input':'.'}],'output':'.'}",
-	      "");
+	rig_start(&r,
+		  "{'stages':[{'id':'a','kind':'http'},{'id':'b','kind':'http'},"
+		  "{'id':'c','kind':'http','needs':['a'],'input':'.'}],'output':'.'}",
+		  "");
 	rig_call(&r, 1, "\"B\"");
 	rig_writes(&r);
 	rig_call(&r, 0, "\"A\"");
@@ -209,7 +194,7 @@ START_TEST(document_is_the_same_every_time)
 	rig_take(&r);
 	rig_writes(&r);
 	rig_last_has(&r, "task.failed", "'stage':'','reason':'jq_error','message':'boo'}");
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
@@ -219,11 +204,11 @@ START_TEST(output_too_large)
 	memset(large, 'x', sizeof(large));
 	large[0] = large[1198] = '"';
 	large[1199] = '\0';
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	rig_call(&r, 0, large);
 	rig_writes(&r);
 	rig_last_has(&r, "task.failed", "'reason':'output_too_large'");
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
@@ -231,7 +216,7 @@ END_TEST
 
 START_TEST(attempts_are_exact)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	for (unsigned attempt = 1; attempt <= 3; attempt++) {
 		ck_assert_uint_eq(r.calls[0], attempt);
 		ck_assert_uint_eq(r.attempts[0], attempt);
@@ -256,13 +241,13 @@ START_TEST(attempts_are_exact)
 					"stage.failed stage.started stage.failed failed");
 	rig_last_has(&r, "task.failed",
 		     "'stage':'a','reason':'upstream_error','message':'HTTP 500'}");
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
 START_TEST(retry_after_is_a_floor)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	rig_call_fails(&r, 0, OUTCOME_RETRY, 1500);
 	rig_writes(&r);
 	ck_assert_int_ge(saga_wake_at(&r.s), r.now + 1500);
@@ -274,7 +259,7 @@ END_TEST
 /* However often the other side says "later", the attempts are all there. */
 START_TEST(throttled_is_no_attempt)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	for (unsigned k = 1; k <= 20; k++) {
 		rig_call_fails(&r, 0, OUTCOME_THROTTLED, 1500);
 		rig_writes(&r);
@@ -293,14 +278,14 @@ START_TEST(throttled_is_no_attempt)
 		rig_writes(&r);
 	}
 	rig_last_has(&r, "task.failed", "'reason':'upstream_error'");
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
 /* A call that may not begin is the same attempt when it does, and nothing is written. */
 START_TEST(held_is_the_same_attempt)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	size_t before = r.n_log;
 	rig_call_fails(&r, 0, OUTCOME_HELD, 1500);
 	ck_assert_int_eq(r.s.stages[0].state, STAGE_HELD);
@@ -319,26 +304,26 @@ START_TEST(held_is_the_same_attempt)
 	rig_call(&r, 0, "7");
 	rig_writes(&r);
 	rig_last_has(&r, "task.completed", "'output':7");
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
 START_TEST(held_until_too_late)
 {
-	start(CHAT, ",'deadline_at':1700000001000");
+	rig_start(&r, CHAT, ",'deadline_at':1700000001000");
 	rig_call_fails(&r, 0, OUTCOME_HELD, 1500);
 	ck_assert_int_eq(saga_wake_at(&r.s), RIG_START + 1000);
 	rig_tick(&r, 1000);
 	rig_writes(&r);
 	ck_assert_uint_eq(r.calls[0], 1);
 	ck_assert_str_eq(rig_last(&r)->type, "task.expired");
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
 START_TEST(another_one_fails_while_it_is_held)
 {
-	start(DIAMOND, "");
+	rig_start(&r, DIAMOND, "");
 	rig_call(&r, 0, "1");
 	rig_writes(&r);
 	rig_call_fails(&r, 2, OUTCOME_HELD, 4000);
@@ -347,13 +332,13 @@ START_TEST(another_one_fails_while_it_is_held)
 	rig_writes(&r);
 	rig_tick(&r, 5000);
 	ck_assert_uint_eq(r.calls[2], 1);
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
 START_TEST(who_answered)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	struct saga_outcome outcome = {.text = "1", .len = 1, .model = "other"};
 	saga_called(&r.s, 0, 1, &outcome, r.now);
 	rig_take(&r);
@@ -365,20 +350,20 @@ END_TEST
 
 START_TEST(final_at_once)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	rig_call_fails(&r, 0, OUTCOME_FINAL, 0);
 	rig_write(&r);
 	rig_last_has(&r, "task.stage.failed", "'final':true");
 	ck_assert_int_eq(r.s.stages[0].state, STAGE_FAILED);
 	rig_writes(&r);
 	ck_assert_uint_eq(r.calls[0], 1);
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
 START_TEST(one_failure_stops_the_others)
 {
-	start(DIAMOND, "");
+	rig_start(&r, DIAMOND, "");
 	rig_call(&r, 0, "1");
 	rig_writes(&r);
 	rig_call_fails(&r, 1, OUTCOME_FINAL, 0);
@@ -391,13 +376,13 @@ START_TEST(one_failure_stops_the_others)
 	ck_assert_str_eq(rig_types(&r),
 			 "accepted started stage.started stage.completed stage.started "
 			 "stage.started stage.failed failed");
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
 START_TEST(failure_while_a_start_waits)
 {
-	start(DIAMOND, "");
+	rig_start(&r, DIAMOND, "");
 	rig_call(&r, 0, "1");
 	rig_write(&r); /* a is complete; the start of b is on its way, that of c waits behind it */
 	rig_write(&r);
@@ -407,20 +392,20 @@ START_TEST(failure_while_a_start_waits)
 	rig_call_fails(&r, 1, OUTCOME_FINAL, 0);
 	rig_writes(&r);
 	ck_assert_uint_eq(r.calls[2], 0);
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
 START_TEST(bad_input)
 {
-	start(CHAIN, "");
+	rig_start(&r, CHAIN, "");
 	struct saga_outcome bad = {.class = OUTCOME_FINAL, .reason = "jq_error", .message = "no"};
 	saga_input(&r.s, 0, &bad, r.now);
 	rig_take(&r);
 	rig_writes(&r);
 	ck_assert_str_eq(rig_types(&r), "accepted started stage.started stage.failed failed");
 	rig_last_has(&r, "task.failed", "'stage':'a','reason':'jq_error'");
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
@@ -442,9 +427,9 @@ END_TEST
 
 START_TEST(no_pipeline)
 {
-	start(NULL, "");
+	rig_start(&r, NULL, "");
 	rig_last_has(&r, "task.failed", "'reason':'unknown_pipeline'");
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
@@ -452,7 +437,7 @@ END_TEST
 
 START_TEST(expires_while_calling)
 {
-	start(CHAT, ",'deadline_at':1700000005000");
+	rig_start(&r, CHAT, ",'deadline_at':1700000005000");
 	ck_assert_int_eq(saga_wake_at(&r.s), RIG_START + 5000);
 	rig_tick(&r, 4999);
 	ck_assert(!r.write);
@@ -460,7 +445,7 @@ START_TEST(expires_while_calling)
 	ck_assert_uint_eq(r.aborts[0], 1);
 	rig_writes(&r);
 	rig_last_has(&r, "task.expired", "'task':");
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
@@ -471,18 +456,18 @@ START_TEST(expired_already)
 	rig_load(&r);
 	rig_writes(&r);
 	ck_assert_str_eq(rig_types(&r), "accepted expired");
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
 START_TEST(expires_behind_a_write)
 {
-	start(DIAMOND, ",'deadline_at':1700000005000");
+	rig_start(&r, DIAMOND, ",'deadline_at':1700000005000");
 	rig_call(&r, 0, "1"); /* its completion is on its way */
 	rig_tick(&r, 5000);
 	rig_writes(&r);
 	ck_assert_str_eq(rig_types(&r), "accepted started stage.started stage.completed expired");
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 

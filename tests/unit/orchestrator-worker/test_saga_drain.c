@@ -14,13 +14,6 @@
 
 static struct rig r;
 
-static void start(const char *doc)
-{
-	rig_init(&r, doc, "", 77);
-	rig_load(&r);
-	rig_writes(&r);
-}
-
 static void drain(bool at_once)
 {
 	saga_drain(&r.s, at_once, r.now);
@@ -55,15 +48,13 @@ END_TEST
 /* A call that may not begin yet begins elsewhere. */
 START_TEST(held)
 {
-	start(THREE);
+	rig_start(&r, THREE, "");
 	rig_call_fails(&r, 0, OUTCOME_HELD, 1500);
 	drain(false);
 	rig_writes(&r);
 	left();
 	rig_last_has(&r, "task.handed_off", "'worker':'w1'");
-	rig_again(&r, "w2", 77);
-	rig_load(&r);
-	rig_writes(&r);
+	rig_resume(&r, "w2", 77);
 	ck_assert_uint_eq(r.attempts[0], 2);
 	ck_assert_uint_eq(r.s.stages[0].failed, 0);
 	rig_done(&r);
@@ -74,7 +65,7 @@ END_TEST
  */
 START_TEST(behind_the_call)
 {
-	start(THREE);
+	rig_start(&r, THREE, "");
 	drain(false);
 	ck_assert(!r.finished);
 	ck_assert_uint_eq(r.aborts[0], 0);
@@ -90,9 +81,7 @@ START_TEST(behind_the_call)
 			 "stage.completed handed_off");
 	rig_last_has(&r, "task.handed_off", "'worker':'w1'}");
 	left();
-	rig_again(&r, "w2", 77);
-	rig_load(&r);
-	rig_writes(&r);
+	rig_resume(&r, "w2", 77);
 	ck_assert_uint_eq(r.calls[0] + r.calls[1], 0);
 	ck_assert_uint_eq(r.attempts[2], 1);
 	rig_done(&r);
@@ -101,7 +90,7 @@ END_TEST
 
 START_TEST(the_last_call_ends_the_task)
 {
-	start("{'stages':[{'id':'a','kind':'chat','model':'m'}]}");
+	rig_start(&r, "{'stages':[{'id':'a','kind':'chat','model':'m'}]}", "");
 	drain(false);
 	rig_call(&r, 0, "1");
 	rig_writes(&r);
@@ -113,7 +102,7 @@ END_TEST
 
 START_TEST(between_two_attempts)
 {
-	start(TWO);
+	rig_start(&r, TWO, "");
 	rig_call_fails(&r, 0, OUTCOME_RETRY, 0);
 	rig_call(&r, 1, "1");
 	rig_writes(&r);
@@ -121,9 +110,7 @@ START_TEST(between_two_attempts)
 	drain(false);
 	rig_writes(&r);
 	left();
-	rig_again(&r, "w2", 77);
-	rig_load(&r);
-	rig_writes(&r);
+	rig_resume(&r, "w2", 77);
 	ck_assert_int_eq(r.s.stages[0].state, STAGE_BACKOFF);
 	rig_tick(&r, 1001);
 	rig_writes(&r);
@@ -136,7 +123,7 @@ END_TEST
 /* Calls are stopped; their attempts are neither failed nor lost, however often it happens. */
 START_TEST(at_once_spends_no_attempt)
 {
-	start(TWO);
+	rig_start(&r, TWO, "");
 	for (unsigned i = 1; i <= SAGA_LOST_MAX + 5; i++) {
 		ck_assert_uint_eq(r.attempts[0], i);
 		ck_assert_uint_eq(r.s.stages[0].failed, 0);
@@ -148,9 +135,7 @@ START_TEST(at_once_spends_no_attempt)
 		rig_writes(&r);
 		rig_last_has(&r, "task.handed_off", "'task'");
 		left();
-		rig_again(&r, "w2", 77);
-		rig_load(&r);
-		rig_writes(&r);
+		rig_resume(&r, "w2", 77);
 	}
 	rig_done(&r);
 }
@@ -159,7 +144,7 @@ END_TEST
 /* What came back before the end of the grace gets into the log first. */
 START_TEST(at_once_keeps_what_is_done)
 {
-	start(TWO);
+	rig_start(&r, TWO, "");
 	rig_call(&r, 1, "2");
 	ck_assert(r.write);
 	drain(true);
@@ -183,7 +168,7 @@ START_TEST(at_once_behind_a_write)
 	left();
 	rig_done(&r);
 
-	start(THREE);
+	rig_start(&r, THREE, "");
 	rig_call_fails(&r, 0, OUTCOME_FINAL, 0);
 	drain(true); /* a task that is to fail does so here */
 	rig_writes(&r);
@@ -194,7 +179,7 @@ END_TEST
 
 START_TEST(cancelled_meanwhile)
 {
-	start(TWO);
+	rig_start(&r, TWO, "");
 	rig_append(&r, "task.cancelled", "{'by':'someone'}");
 	drain(true);
 	rig_write(&r); /* refused */
@@ -208,7 +193,7 @@ END_TEST
 
 START_TEST(while_the_output_is_made)
 {
-	start("{'stages':[{'id':'a','kind':'chat','model':'m'}],'output':'.'}");
+	rig_start(&r, "{'stages':[{'id':'a','kind':'chat','model':'m'}],'output':'.'}", "");
 	rig_call(&r, 0, "1");
 	rig_writes(&r);
 	ck_assert(r.output);

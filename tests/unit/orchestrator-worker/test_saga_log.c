@@ -17,22 +17,6 @@
 
 static struct rig r;
 
-static void start(const char *doc, const char *accepted)
-{
-	rig_init(&r, doc, accepted, 77);
-	rig_load(&r);
-	rig_writes(&r);
-}
-
-static void ends(enum saga_verdict verdict, enum saga_state state)
-{
-	ck_assert(r.finished);
-	ck_assert_int_eq(r.verdict, verdict);
-	ck_assert_int_eq(r.s.state, state);
-	ck_assert_int_eq(saga_wake_at(&r.s), 0);
-	rig_done(&r);
-}
-
 /* --- writes -------------------------------------------------------------------------------- */
 
 START_TEST(unknown_and_lost)
@@ -80,19 +64,19 @@ START_TEST(there_but_cancelled_since)
 	rig_append(&r, "task.cancelled", "{}");
 	rig_written(&r, WRITE_CONFLICT);
 	rig_load(&r);
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
 START_TEST(fenced_by_the_same_ticket)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	rig_append(&r, "task.started", "{'worker':'w2','claim':77,'run':2}");
 	rig_call(&r, 0, "1");
 	rig_write(&r);
 	rig_load(&r);
 	ck_assert_str_eq(rig_types(&r), "accepted started stage.started started");
-	ends(VERDICT_LOST, SAGA_DROPPED);
+	rig_ends(&r, VERDICT_LOST, SAGA_DROPPED);
 }
 END_TEST
 
@@ -103,7 +87,7 @@ START_TEST(fenced_by_another_ticket)
 	rig_append(&r, "task.started", "{'worker':'w2','claim':99,'run':1}");
 	rig_write(&r);
 	rig_load(&r);
-	ends(VERDICT_REPEAT, SAGA_DROPPED);
+	rig_ends(&r, VERDICT_REPEAT, SAGA_DROPPED);
 }
 END_TEST
 
@@ -116,7 +100,7 @@ START_TEST(refused_for_good)
 		if (!r.finished)
 			rig_tick(&r, 5000);
 	}
-	ends(VERDICT_LATER, SAGA_DROPPED);
+	rig_ends(&r, VERDICT_LATER, SAGA_DROPPED);
 }
 END_TEST
 
@@ -124,7 +108,7 @@ END_TEST
  * again. */
 START_TEST(trimmed_under_us)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	rig_call(&r, 0, "1");
 	ck_assert_int_eq(r.s.write.expect, 16);
 	struct id id = r.s.write.id;
@@ -159,27 +143,27 @@ END_TEST
 
 START_TEST(cancelled_while_calling)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	rig_append(&r, "task.cancelled", "{'by':'x'}");
 	saga_hint(&r.s);
 	rig_take(&r);
 	rig_load(&r);
 	ck_assert_uint_eq(r.aborts[0], 1);
 	ck_assert_int_eq(r.s.end, TASK_CANCELLED);
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
 START_TEST(idle_hint)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	saga_hint(&r.s);
 	rig_take(&r);
 	rig_call(&r, 0, "1"); /* waits for the look */
 	ck_assert(!r.write);
 	rig_load(&r);
 	rig_writes(&r);
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
@@ -209,7 +193,7 @@ START_TEST(over_already)
 		rig_append(&r, ends_with[i], "{}");
 		rig_load(&r);
 		ck_assert(!r.write);
-		ends(VERDICT_END, SAGA_ENDED);
+		rig_ends(&r, VERDICT_END, SAGA_ENDED);
 	}
 }
 END_TEST
@@ -220,7 +204,7 @@ START_TEST(repeat_of_a_running_one)
 	rig_append(&r, "task.started", "{'worker':'w2','claim':77,'run':1}");
 	rig_append(&r, "task.stage.started", "{'stage':'a','attempt':1}");
 	rig_load(&r);
-	ends(VERDICT_REPEAT, SAGA_DROPPED);
+	rig_ends(&r, VERDICT_REPEAT, SAGA_DROPPED);
 }
 END_TEST
 
@@ -256,11 +240,11 @@ END_TEST
 START_TEST(parked_is_left_alone)
 {
 	parked(77, 0);
-	ends(VERDICT_REPEAT, SAGA_DROPPED);
+	rig_ends(&r, VERDICT_REPEAT, SAGA_DROPPED);
 	parked(88, PARKED_AT - 1);
-	ends(VERDICT_REPEAT, SAGA_DROPPED);
+	rig_ends(&r, VERDICT_REPEAT, SAGA_DROPPED);
 	parked(88, PARKED_AT + 1);
-	ends(VERDICT_LATER, SAGA_DROPPED);
+	rig_ends(&r, VERDICT_LATER, SAGA_DROPPED);
 }
 END_TEST
 
@@ -303,7 +287,7 @@ START_TEST(redriven_needs_its_ticket)
 	redriven();
 	rig_again(&r, "w3", 77);
 	rig_load(&r);
-	ends(VERDICT_REPEAT, SAGA_DROPPED);
+	rig_ends(&r, VERDICT_REPEAT, SAGA_DROPPED);
 }
 END_TEST
 
@@ -350,7 +334,7 @@ END_TEST
 
 START_TEST(resume_counts_on)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	rig_call_fails(&r, 0, OUTCOME_RETRY, 0);
 	rig_writes(&r);
 	rig_tick(&r, 1000);
@@ -370,19 +354,17 @@ START_TEST(resume_counts_on)
 	rig_call_fails(&r, 0, OUTCOME_RETRY, 0);
 	rig_writes(&r);
 	rig_last_has(&r, "task.failed", "upstream_error");
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
 START_TEST(resume_in_backoff)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	rig_call_fails(&r, 0, OUTCOME_RETRY, 1500);
 	rig_writes(&r);
 	int64_t at = saga_wake_at(&r.s);
-	rig_again(&r, "w2", 77);
-	rig_load(&r);
-	rig_writes(&r);
+	rig_resume(&r, "w2", 77);
 	ck_assert_int_eq(saga_wake_at(&r.s), at);
 	rig_tick(&r, at - r.now);
 	rig_writes(&r);
@@ -393,72 +375,64 @@ END_TEST
 
 START_TEST(resume_behind_a_throttled_one)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	for (int k = 0; k < 12; k++) { /* more than may be lost or may fail */
 		rig_call_fails(&r, 0, OUTCOME_THROTTLED, 0);
 		rig_writes(&r);
 		rig_tick(&r, 30000);
 		rig_writes(&r);
 	}
-	rig_again(&r, "w2", 77);
-	rig_load(&r);
-	rig_writes(&r);
+	rig_resume(&r, "w2", 77);
 	ck_assert_uint_eq(r.attempts[0], 14);
 	ck_assert_uint_eq(r.s.stages[0].failed, 0);
 	ck_assert_uint_eq(r.s.stages[0].throttled, 12);
 	rig_call(&r, 0, "7");
 	rig_writes(&r);
 	rig_last_has(&r, "task.completed", "'output':7");
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
 START_TEST(resume_behind_a_final_failure)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	rig_call_fails(&r, 0, OUTCOME_FINAL, 0);
 	rig_write(&r); /* stage.failed, but no task.failed */
-	rig_again(&r, "w2", 77);
-	rig_load(&r);
-	rig_writes(&r);
+	rig_resume(&r, "w2", 77);
 	rig_last_has(&r, "task.failed",
 		     "'stage':'a','reason':'upstream_error','message':'HTTP 500'");
 	ck_assert_uint_eq(r.calls[0], 0);
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
 START_TEST(resume_keeps_usage)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	struct saga_outcome outcome = {
 	    .text = "{\"text\":\"\\\"}\"}", .len = 14, .has_usage = true, .usage = {1, 2, 3}};
 	saga_called(&r.s, 0, 1, &outcome, r.now);
 	rig_take(&r);
 	rig_write(&r);
-	rig_again(&r, "w2", 77);
-	rig_load(&r);
-	rig_writes(&r);
+	rig_resume(&r, "w2", 77);
 	rig_last_has(&r, "task.completed", "'total_tokens':3}");
 	ck_assert_ptr_nonnull(strstr(rig_last(&r)->data, "\"output\":{\"text\":\"\\\"}\"}"));
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 
 /* A stage that takes its workers with it ends after a bounded number of them. */
 START_TEST(killer_stage)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	int runs = 1;
 	while (!r.finished && runs < 50) {
-		rig_again(&r, "w", 77);
-		rig_load(&r);
-		rig_writes(&r);
+		rig_resume(&r, "w", 77);
 		runs++;
 	}
 	ck_assert_int_eq(runs, SAGA_LOST_MAX + 2);
 	rig_last_has(&r, "task.failed", "'reason':'worker_lost'");
-	ends(VERDICT_END, SAGA_ENDED);
+	rig_ends(&r, VERDICT_END, SAGA_ENDED);
 }
 END_TEST
 

@@ -11,13 +11,6 @@
 
 static struct rig r;
 
-static void start(const char *doc, const char *accepted)
-{
-	rig_init(&r, doc, accepted, 77);
-	rig_load(&r);
-	rig_writes(&r);
-}
-
 static void parked(const char *stage, int64_t from, int64_t to)
 {
 	char part[100];
@@ -39,14 +32,12 @@ static void released(int64_t ms)
 {
 	r.now += ms;
 	r.behind = rig_last(&r)->seq;
-	rig_again(&r, "w2", 99);
-	rig_load(&r);
-	rig_writes(&r);
+	rig_resume(&r, "w2", 99);
 }
 
 START_TEST(held)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	rig_call_fails(&r, 0, OUTCOME_HELD, 5000);
 	rig_writes(&r);
 	parked("a", 5000, 5500);
@@ -65,7 +56,7 @@ END_TEST
 /* As often as it likes: it is neither an attempt that failed nor one that was lost. */
 START_TEST(again_and_again)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	for (unsigned k = 0; k < 20; k++) {
 		rig_call_fails(&r, 0, OUTCOME_HELD, 5000);
 		rig_writes(&r);
@@ -82,7 +73,7 @@ END_TEST
 
 START_TEST(in_backoff)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	rig_call_fails(&r, 0, OUTCOME_RETRY, 20000);
 	rig_write(&r); /* the failure; then the parking */
 	ck_assert_str_eq(rig_last(&r)->type, "task.stage.failed");
@@ -104,7 +95,7 @@ END_TEST
 
 START_TEST(a_short_wait_is_held)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	rig_call_fails(&r, 0, OUTCOME_HELD, SAGA_PARK_MS - SAGA_PARK_MS / 10 - 1);
 	rig_writes(&r);
 	ck_assert(!r.finished);
@@ -116,7 +107,7 @@ END_TEST
 /* Not while something of it runs; and the earliest step counts. */
 START_TEST(others_go_on)
 {
-	start(TWO, "");
+	rig_start(&r, TWO, "");
 	rig_call_fails(&r, 0, OUTCOME_HELD, 9000);
 	rig_writes(&r);
 	ck_assert(!r.finished);
@@ -142,7 +133,7 @@ END_TEST
 
 START_TEST(cancelled_meanwhile)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	rig_call_fails(&r, 0, OUTCOME_HELD, 5000);
 	ck_assert(r.write);
 	rig_append(&r, "task.cancelled", "{}");
@@ -158,7 +149,7 @@ END_TEST
 /* It is parked, and the writer does not know: the log is read, and it was our own event. */
 START_TEST(written_but_not_known)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	rig_call_fails(&r, 0, OUTCOME_HELD, 5000);
 	struct rig_event *e = &r.log[r.n_log++];
 	e->seq = r.next_seq++;
@@ -175,7 +166,7 @@ END_TEST
 /* Whoever takes it up then lets it expire. */
 START_TEST(deadline_behind_it)
 {
-	start(CHAT, ",'deadline_at':1700000003000");
+	rig_start(&r, CHAT, ",'deadline_at':1700000003000");
 	rig_call_fails(&r, 0, OUTCOME_HELD, 5000);
 	rig_writes(&r);
 	ck_assert_str_eq(rig_last(&r)->type, "task.parked");
@@ -187,7 +178,7 @@ END_TEST
 
 START_TEST(stopped_while_it_is_parked)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	rig_call_fails(&r, 0, OUTCOME_HELD, 5000);
 	ck_assert(r.write);
 	saga_drain(&r.s, true, r.now);
@@ -224,7 +215,7 @@ static void gave_up(const char *why)
 
 START_TEST(throttled_too_often)
 {
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	for (unsigned k = 1; k < SAGA_THROTTLED_MAX; k++) {
 		throttle(0, 30000);
 		ck_assert_uint_eq(r.attempts[0], k + 1);
@@ -239,7 +230,7 @@ END_TEST
 START_TEST(throttled_for_too_long)
 {
 	static const int64_t hour = 3600 * INT64_C(1000);
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	throttle(0, 30000);
 	for (unsigned k = 1; k < 4; k++)
 		throttle(7 * hour, 8 * hour - 10000);
@@ -275,7 +266,7 @@ static void held_once(int64_t then_ms)
 START_TEST(held_for_too_long)
 {
 	static const int64_t hour = 3600 * INT64_C(1000);
-	start(CHAT, "");
+	rig_start(&r, CHAT, "");
 	for (int k = 0; k < 3; k++)
 		held_once(7 * hour);
 	rig_last_has(&r, "task.stage.started", "'attempt':4");
@@ -290,9 +281,7 @@ START_TEST(held_for_too_long)
 	rig_writes(&r);
 	rig_last_has(&r, "task.handed_off", "'held_since':{'a':");
 	r.now += 4 * hour;
-	rig_again(&r, "w3", 99);
-	rig_load(&r);
-	rig_writes(&r);
+	rig_resume(&r, "w3", 99);
 	rig_call_fails(&r, 0, OUTCOME_HELD, 60000);
 	rig_writes(&r);
 	rig_last_has(
@@ -312,7 +301,7 @@ END_TEST
 /* The task's own deadline is sooner. */
 START_TEST(held_until_the_deadline)
 {
-	start(CHAT, ",'deadline_at':1700000100000");
+	rig_start(&r, CHAT, ",'deadline_at':1700000100000");
 	held_once(60000);
 	rig_call_fails(&r, 0, OUTCOME_HELD, 60000);
 	rig_writes(&r);

@@ -14,9 +14,7 @@ static struct rig r;
 
 static void setup(void)
 {
-	rig_init(&r, CHAT, "", 77);
-	rig_load(&r);
-	rig_writes(&r);
+	rig_start(&r, CHAT, "");
 }
 
 static void teardown(void)
@@ -42,13 +40,6 @@ static void takes(size_t stage, int64_t tokens)
 static void fails(size_t stage, enum saga_class class, const char *reason)
 {
 	ends(stage, (struct saga_outcome){.class = class, .reason = reason, .message = ""});
-}
-
-static void again(const char *worker, uint64_t claim)
-{
-	rig_again(&r, worker, claim);
-	rig_load(&r);
-	rig_writes(&r);
 }
 
 static void used(int64_t tokens)
@@ -89,7 +80,8 @@ START_TEST(failures)
 	rig_tick(&r, 200);
 	rig_writes(&r);
 	used(0);
-	again("w2", 77); /* the log says the same, but for the attempt that is open in it */
+	rig_resume(&r, "w2",
+		   77); /* the log says the same, but for the attempt that is open in it */
 	used(ESTIMATE);
 }
 END_TEST
@@ -98,7 +90,7 @@ START_TEST(cut)
 {
 	fails(0, OUTCOME_RETRY, "cut_stream");
 	used(ESTIMATE);
-	again("w2", 77);
+	rig_resume(&r, "w2", 77);
 	used(ESTIMATE);
 }
 END_TEST
@@ -148,7 +140,7 @@ START_TEST(taken_over)
 	rig_take(&r);
 	rig_writes(&r);
 	rig_last_has(&r, "task.handed_off", "");
-	again("w2", 77);
+	rig_resume(&r, "w2", 77);
 	ck_assert_int_eq(r.s.spent, 30);
 }
 END_TEST
@@ -160,7 +152,7 @@ START_TEST(parked)
 	fails(1, OUTCOME_RETRY, "cut_stream");
 	rig_append(&r, "task.parked", "{'stage':'b','reason':'x','not_before':1}");
 	r.behind = rig_last(&r)->seq;
-	again("w2", 99);
+	rig_resume(&r, "w2", 99);
 	rig_tick(&r, 3000);
 	rig_writes(&r);
 	used(0);

@@ -11,9 +11,7 @@ static struct rig r;
 
 static void start(void)
 {
-	rig_init(&r, TIMED, "", 77);
-	rig_load(&r);
-	rig_writes(&r);
+	rig_start(&r, TIMED, "");
 	rig_last_has(&r, "task.stage.started",
 		     "'start_by':1700000001000,'deadline_at':1700000005000");
 }
@@ -90,9 +88,7 @@ START_TEST(parked_over_it)
 	rig_last_has(&r, "task.parked", "'not_before':1700000003000");
 	r.now += 3000;
 	r.behind = rig_last(&r)->seq;
-	rig_again(&r, "w2", 99);
-	rig_load(&r);
-	rig_writes(&r);
+	rig_resume(&r, "w2", 99);
 	ck_assert_uint_eq(r.calls[0], 0);
 	failed("start_timeout");
 }
@@ -103,9 +99,7 @@ START_TEST(carried_along)
 {
 	start();
 	rig_tick(&r, 500);
-	rig_again(&r, "w2", 77);
-	rig_load(&r);
-	rig_writes(&r);
+	rig_resume(&r, "w2", 77);
 	rig_last_has(&r, "task.stage.started",
 		     "'start_by':1700000001000,'deadline_at':1700000005000");
 	ck_assert_int_eq(saga_wake_at(&r.s), RIG_START + 1000);

@@ -13,9 +13,7 @@ static struct rig r;
 
 static void start(const char *input)
 {
-	rig_init(&r, WAIT, "", 77);
-	rig_load(&r);
-	rig_writes(&r);
+	rig_start(&r, WAIT, "");
 	rig_input(&r, 0, input);
 	rig_writes(&r);
 }
@@ -77,9 +75,7 @@ START_TEST(goes_on_elsewhere)
 			saga_drain(&r.s, false, r.now);
 		rig_take(&r);
 		rig_writes(&r);
-		rig_again(&r, "w2", 77);
-		rig_load(&r);
-		rig_writes(&r);
+		rig_resume(&r, "w2", 77);
 		rig_input(&r, 0, "1900");
 		rig_writes(&r);
 		ck_assert_uint_eq(r.s.stages[0].attempt, 2);
@@ -110,9 +106,7 @@ END_TEST
 
 START_TEST(expires_while_it_waits)
 {
-	rig_init(&r, WAIT, ",'deadline_at':1700000001000", 77);
-	rig_load(&r);
-	rig_writes(&r);
+	rig_start(&r, WAIT, ",'deadline_at':1700000001000");
 	rig_input(&r, 0, "1500");
 	rig_writes(&r);
 	rig_tick(&r, 1000);

@@ -16,9 +16,7 @@ static struct rig r;
 
 static void start(void)
 {
-	rig_init(&r, FORK, "", 77);
-	rig_load(&r);
-	rig_writes(&r);
+	rig_start(&r, FORK, "");
 	rig_call(&r, 0, "1");
 	rig_writes(&r);
 	/* Asked before anything of them is in the log. */
@@ -107,9 +105,7 @@ START_TEST(resumed)
 	rig_input(&r, 1, "[]");
 	rig_input(&r, 2, "[null]");
 	rig_writes(&r);
-	rig_again(&r, "w2", 77);
-	rig_load(&r);
-	rig_writes(&r);
+	rig_resume(&r, "w2", 77);
 	ck_assert_uint_eq(r.inputs[1], 0);
 	ck_assert_int_eq(r.s.stages[1].state, STAGE_SKIPPED);
 	ck_assert_int_eq(r.s.stages[4].state, STAGE_SKIPPED);

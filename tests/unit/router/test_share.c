@@ -24,80 +24,91 @@ static int64_t left(const struct admit_state *state, int64_t now_ns)
 	return gcra_left(&state->events, limits.events_per_s, admit_burst(&limits, state), now_ns);
 }
 
+/* One tenant's leases: what the tests below work on. */
+static struct {
+	struct share share;
+	struct admit_state state;
+	struct share_ask ask;
+	struct share_lease lease; /* the last one that was granted */
+} one;
+
+static void nothing_leased(void)
+{
+	memset(&one, 0, sizeof(one));
+}
+
+static void forget_leases(void)
+{
+	share_done(&one.share);
+}
+
+static bool grant(const struct tenant_limits *to, uint64_t id, int64_t now_ns)
+{
+	return share_grant(&one.share, to, &one.state, &one.ask, id, now_ns, &one.lease);
+}
+
 START_TEST(half_of_what_is_left)
 {
-	struct share s = {0};
-	struct admit_state state = {0};
-	struct share_lease l;
-	struct share_ask ask = ask_of(1, 1000);
-	ck_assert(share_grant(&s, &limits, &state, &ask, 7, 10 * S, &l));
-	ck_assert_uint_eq(l.id, 7);
-	ck_assert_int_eq(l.events, 100); /* half of the burst, and what the rate gives */
-	ck_assert_int_eq(l.bytes, 1000);
-	ck_assert_int_eq(left(&state, 10 * S), 100);
-	ask = ask_of(2, 1000);
-	ck_assert(share_grant(&s, &limits, &state, &ask, 8, 10 * S, &l));
-	ck_assert_int_eq(l.events, 50);
-	ask = ask_of(3, 3);
-	ck_assert(share_grant(&s, &limits, &state, &ask, 9, 10 * S, &l));
-	ck_assert_int_eq(l.events, 3); /* no more than it wants */
-	ck_assert_int_eq(left(&state, 10 * S), 47);
-	share_done(&s);
+	one.ask = ask_of(1, 1000);
+	ck_assert(grant(&limits, 7, 10 * S));
+	ck_assert_uint_eq(one.lease.id, 7);
+	ck_assert_int_eq(one.lease.events, 100); /* half of the burst, and what the rate gives */
+	ck_assert_int_eq(one.lease.bytes, 1000);
+	ck_assert_int_eq(left(&one.state, 10 * S), 100);
+	one.ask = ask_of(2, 1000);
+	ck_assert(grant(&limits, 8, 10 * S));
+	ck_assert_int_eq(one.lease.events, 50);
+	one.ask = ask_of(3, 3);
+	ck_assert(grant(&limits, 9, 10 * S));
+	ck_assert_int_eq(one.lease.events, 3); /* no more than it wants */
+	ck_assert_int_eq(left(&one.state, 10 * S), 47);
 }
 END_TEST
 
 START_TEST(nothing_is_left)
 {
-	struct share s = {0};
-	struct admit_state state = {0};
-	struct share_lease l;
-	struct share_ask ask = ask_of(1, 10);
-	gcra_take(&state.events, 100, 199, 10 * S);
-	struct admit_state before = state;
-	ck_assert(!share_grant(&s, &limits, &state, &ask, 1, 10 * S, &l));
-	ck_assert_int_eq(memcmp(&before, &state, sizeof(state)), 0);
+	one.ask = ask_of(1, 10);
+	gcra_take(&one.state.events, 100, 199, 10 * S);
+	struct admit_state before = one.state;
+	ck_assert(!grant(&limits, 1, 10 * S));
+	ck_assert_int_eq(memcmp(&before, &one.state, sizeof(one.state)), 0);
 	/* Events are there, and bytes are not: neither is charged. */
-	state = before = (struct admit_state){0};
-	gcra_take(&state.bytes, limits.bytes_per_s, 100000, 10 * S);
-	before = state;
-	ck_assert(!share_grant(&s, &limits, &state, &ask, 2, 10 * S, &l));
-	ck_assert_int_eq(memcmp(&before, &state, sizeof(state)), 0);
-	share_done(&s);
+	one.state = before = (struct admit_state){0};
+	gcra_take(&one.state.bytes, limits.bytes_per_s, 100000, 10 * S);
+	before = one.state;
+	ck_assert(!grant(&limits, 2, 10 * S));
+	ck_assert_int_eq(memcmp(&before, &one.state, sizeof(one.state)), 0);
 }
 END_TEST
 
 /* What a question says is charged; the rest is the edge's still, and only what is new is held. */
 START_TEST(what_was_used_is_charged)
 {
-	struct share s = {0};
-	struct admit_state state = {0};
-	struct share_lease l;
-	struct share_ask ask = ask_of(1, 100);
-	ck_assert(share_grant(&s, &limits, &state, &ask, 7, 10 * S, &l));
-	ck_assert_int_eq(l.events, 100);
-	ck_assert_int_eq(l.added, 100);
-	ck_assert_uint_eq(l.ttl_ms, SHARE_TTL_MS);
-	ask.last = 7;
-	ask.events_used = 30;
-	ask.bytes_used = 400;
-	ask.events_wanted = 1;
-	ask.bytes_wanted = 1;
-	ck_assert(share_grant(&s, &limits, &state, &ask, 8, 10 * S, &l));
-	ck_assert_int_eq(l.events, 70);
-	ck_assert_int_eq(l.added, 0);
-	ck_assert_int_eq(state.held_events, 70);
-	ck_assert_int_eq(left(&state, 10 * S), 100);
+	one.ask = ask_of(1, 100);
+	ck_assert(grant(&limits, 7, 10 * S));
+	ck_assert_int_eq(one.lease.events, 100);
+	ck_assert_int_eq(one.lease.added, 100);
+	ck_assert_uint_eq(one.lease.ttl_ms, SHARE_TTL_MS);
+	one.ask.last = 7;
+	one.ask.events_used = 30;
+	one.ask.bytes_used = 400;
+	one.ask.events_wanted = 1;
+	one.ask.bytes_wanted = 1;
+	ck_assert(grant(&limits, 8, 10 * S));
+	ck_assert_int_eq(one.lease.events, 70);
+	ck_assert_int_eq(one.lease.added, 0);
+	ck_assert_int_eq(one.state.held_events, 70);
+	ck_assert_int_eq(left(&one.state, 10 * S), 100);
 	/* Time fills what was used, and only that: the rest is at the edge. */
-	ck_assert_int_eq(left(&state, 11 * S), 130);
-	ask.last = 8;
-	ask.events_used = 70;
-	ask.bytes_used = 0;
-	ask.events_wanted = 10;
-	ck_assert(share_grant(&s, &limits, &state, &ask, 9, 11 * S, &l));
-	ck_assert_int_eq(l.events, 10);
-	ck_assert_int_eq(state.held_events, 10);
-	ck_assert_int_eq(left(&state, 11 * S), 120);
-	share_done(&s);
+	ck_assert_int_eq(left(&one.state, 11 * S), 130);
+	one.ask.last = 8;
+	one.ask.events_used = 70;
+	one.ask.bytes_used = 0;
+	one.ask.events_wanted = 10;
+	ck_assert(grant(&limits, 9, 11 * S));
+	ck_assert_int_eq(one.lease.events, 10);
+	ck_assert_int_eq(one.state.held_events, 10);
+	ck_assert_int_eq(left(&one.state, 11 * S), 120);
 }
 END_TEST
 
@@ -105,108 +116,93 @@ END_TEST
 START_TEST(limits_are_lowered)
 {
 	const struct tenant_limits low = {.events_per_s = 10, .burst = 8, .bytes_per_s = 300};
-	struct share s = {0};
-	struct admit_state state = {0};
-	struct share_lease l;
-	struct share_ask ask = ask_of(1, 100);
-	ck_assert(share_grant(&s, &limits, &state, &ask, 7, 10 * S, &l));
-	ck_assert_int_eq(l.events, 100);
-	ask.last = 7;
-	ask.events_used = 30;
-	ask.bytes_used = 100;
-	ck_assert(share_grant(&s, &low, &state, &ask, 8, 10 * S, &l));
-	ck_assert_int_eq(l.events, 8);
-	ck_assert_int_eq(l.bytes, 300);
-	ck_assert_int_eq(state.held_events, 8);
-	ck_assert_int_eq(state.held_bytes, 300);
+	one.ask = ask_of(1, 100);
+	ck_assert(grant(&limits, 7, 10 * S));
+	ck_assert_int_eq(one.lease.events, 100);
+	one.ask.last = 7;
+	one.ask.events_used = 30;
+	one.ask.bytes_used = 100;
+	ck_assert(grant(&low, 8, 10 * S));
+	ck_assert_int_eq(one.lease.events, 8);
+	ck_assert_int_eq(one.lease.bytes, 300);
+	ck_assert_int_eq(one.state.held_events, 8);
+	ck_assert_int_eq(one.state.held_bytes, 300);
 	/* And not so many again with each question: what it uses is charged. */
-	ask.last = 8;
-	ask.events_used = 8;
-	ask.bytes_used = 8;
-	ck_assert(!share_grant(&s, &low, &state, &ask, 9, 10 * S, &l));
-	share_done(&s);
+	one.ask.last = 8;
+	one.ask.events_used = 8;
+	one.ask.bytes_used = 8;
+	ck_assert(!grant(&low, 9, 10 * S));
 }
 END_TEST
 
 /* A lease that nobody speaks of again has been used, at the end of its time and not before. */
 START_TEST(silence_is_use)
 {
-	struct share s = {0};
-	struct admit_state state = {0};
-	struct share_lease l;
-	struct share_ask ask = ask_of(1, 100);
+	one.ask = ask_of(1, 100);
 	int64_t end = 10 * S + (SHARE_TTL_MS + SHARE_GRACE_MS) * MS;
-	ck_assert(share_grant(&s, &limits, &state, &ask, 7, 10 * S, &l));
-	share_expire(&s, &limits, &state, end - 1);
-	ck_assert_uint_eq(s.n, 1);
-	ck_assert_int_eq(left(&state, end - 1), 100);
-	share_expire(&s, &limits, &state, end);
-	ck_assert_uint_eq(s.n, 0);
-	ck_assert_int_eq(state.held_events, 0);
-	ck_assert_int_eq(state.held_bytes, 0);
-	ck_assert_int_eq(left(&state, end), 100);
-	ck_assert_int_eq(left(&state, end + S), 200);
+	ck_assert(grant(&limits, 7, 10 * S));
+	share_expire(&one.share, &limits, &one.state, end - 1);
+	ck_assert_uint_eq(one.share.n, 1);
+	ck_assert_int_eq(left(&one.state, end - 1), 100);
+	share_expire(&one.share, &limits, &one.state, end);
+	ck_assert_uint_eq(one.share.n, 0);
+	ck_assert_int_eq(one.state.held_events, 0);
+	ck_assert_int_eq(one.state.held_bytes, 0);
+	ck_assert_int_eq(left(&one.state, end), 100);
+	ck_assert_int_eq(left(&one.state, end + S), 200);
 	/* So has one that its edge knows nothing of. */
-	ck_assert(share_grant(&s, &limits, &state, &ask, 8, 20 * S, &l));
-	ask.last = 7;
-	ask.events_used = 5;
-	ask.events_wanted = 10;
-	ck_assert(share_grant(&s, &limits, &state, &ask, 9, 20 * S, &l));
-	ck_assert_int_eq(l.events, 10);
-	ck_assert_int_eq(left(&state, 20 * S), 90);
-	share_done(&s);
+	ck_assert(grant(&limits, 8, 20 * S));
+	one.ask.last = 7;
+	one.ask.events_used = 5;
+	one.ask.events_wanted = 10;
+	ck_assert(grant(&limits, 9, 20 * S));
+	ck_assert_int_eq(one.lease.events, 10);
+	ck_assert_int_eq(left(&one.state, 20 * S), 90);
 }
 END_TEST
 
 START_TEST(more_was_used_than_there_was)
 {
-	struct share s = {0};
-	struct admit_state state = {0};
-	struct share_lease l;
-	struct share_ask ask = ask_of(1, 50);
-	ck_assert(share_grant(&s, &limits, &state, &ask, 7, 10 * S, &l));
-	ask.last = 7;
-	ask.events_used = ask.bytes_used = INT64_MAX / 4;
-	ask.events_wanted = 4;
-	ck_assert(share_grant(&s, &limits, &state, &ask, 8, 10 * S, &l));
-	ck_assert_int_eq(left(&state, 10 * S), 146);
-	share_done(&s);
+	one.ask = ask_of(1, 50);
+	ck_assert(grant(&limits, 7, 10 * S));
+	one.ask.last = 7;
+	one.ask.events_used = one.ask.bytes_used = INT64_MAX / 4;
+	one.ask.events_wanted = 4;
+	ck_assert(grant(&limits, 8, 10 * S));
+	ck_assert_int_eq(left(&one.state, 10 * S), 146);
 }
 END_TEST
 
 /* What is small beside the burst: of all edges together a quarter of it. */
 START_TEST(small_ones_last)
 {
-	struct share s = {0};
-	struct admit_state state = {0};
-	struct share_lease l;
-	struct share_ask ask = ask_of(1, 30);
-	ck_assert(share_grant(&s, &limits, &state, &ask, 1, 10 * S, &l));
-	ck_assert_uint_eq(l.ttl_ms, SHARE_LONG_MS);
-	ask = ask_of(2, 30);
-	ck_assert(share_grant(&s, &limits, &state, &ask, 2, 10 * S, &l));
-	ck_assert_int_eq(l.events, 20); /* rather less than not for long */
-	ck_assert_uint_eq(l.ttl_ms, SHARE_LONG_MS);
-	ask = ask_of(3, 30);
-	ck_assert(share_grant(&s, &limits, &state, &ask, 3, 10 * S, &l));
-	ck_assert_int_eq(l.events, 30);
-	ck_assert_uint_eq(l.ttl_ms, SHARE_TTL_MS);
-	ck_assert_int_eq(left(&state, 10 * S), 120);
+	one.ask = ask_of(1, 30);
+	ck_assert(grant(&limits, 1, 10 * S));
+	ck_assert_uint_eq(one.lease.ttl_ms, SHARE_LONG_MS);
+	one.ask = ask_of(2, 30);
+	ck_assert(grant(&limits, 2, 10 * S));
+	ck_assert_int_eq(one.lease.events, 20); /* rather less than not for long */
+	ck_assert_uint_eq(one.lease.ttl_ms, SHARE_LONG_MS);
+	one.ask = ask_of(3, 30);
+	ck_assert(grant(&limits, 3, 10 * S));
+	ck_assert_int_eq(one.lease.events, 30);
+	ck_assert_uint_eq(one.lease.ttl_ms, SHARE_TTL_MS);
+	ck_assert_int_eq(left(&one.state, 10 * S), 120);
 	/* Later on the short one has been used, and time has filled up all but what is away. */
-	share_expire(&s, &limits, &state, 20 * S);
-	ck_assert_uint_eq(s.n, 2);
-	ck_assert_int_eq(left(&state, 30 * S), 150);
+	share_expire(&one.share, &limits, &one.state, 20 * S);
+	ck_assert_uint_eq(one.share.n, 2);
+	ck_assert_int_eq(left(&one.state, 30 * S), 150);
 	/* One that grows beyond the quarter lasts no longer, but not shorter than was promised. */
-	ask = ask_of(2, 90);
-	ask.last = 2;
-	ck_assert(share_grant(&s, &limits, &state, &ask, 4, 30 * S, &l));
-	ck_assert_int_eq(l.events, 90);
-	ck_assert_uint_eq(l.ttl_ms, SHARE_TTL_MS);
-	share_expire(&s, &limits, &state, 40 * S);
-	ck_assert_int_eq(state.held_events, 120);
-	share_expire(&s, &limits, &state, 10 * S + (SHARE_LONG_MS + SHARE_GRACE_MS) * MS);
-	ck_assert_int_eq(state.held_events, 0);
-	share_done(&s);
+	one.ask = ask_of(2, 90);
+	one.ask.last = 2;
+	ck_assert(grant(&limits, 4, 30 * S));
+	ck_assert_int_eq(one.lease.events, 90);
+	ck_assert_uint_eq(one.lease.ttl_ms, SHARE_TTL_MS);
+	share_expire(&one.share, &limits, &one.state, 40 * S);
+	ck_assert_int_eq(one.state.held_events, 120);
+	share_expire(&one.share, &limits, &one.state,
+		     10 * S + (SHARE_LONG_MS + SHARE_GRACE_MS) * MS);
+	ck_assert_int_eq(one.state.held_events, 0);
 }
 END_TEST
 
@@ -214,65 +210,53 @@ END_TEST
 START_TEST(limits_change)
 {
 	const struct tenant_limits none = {0};
-	struct share s = {0};
-	struct admit_state state = {0};
-	struct share_lease l;
-	struct share_ask ask = ask_of(1, 1000000);
-	ck_assert(share_grant(&s, &none, &state, &ask, 1, 10 * S, &l));
-	ck_assert_int_eq(l.events, 1000000);
+	one.ask = ask_of(1, 1000000);
+	ck_assert(grant(&none, 1, 10 * S));
+	ck_assert_int_eq(one.lease.events, 1000000);
 	int64_t end = 10 * S + (SHARE_LONG_MS + SHARE_GRACE_MS) * MS;
 	/* While it is out, one at a time. */
-	gcra_take(&state.events, 100, 1, 20 * S);
-	ck_assert_int_eq(gcra_wait_ns(&state.events, 100, admit_burst(&limits, &state), 1, 20 * S),
-			 10 * MS);
-	share_expire(&s, &limits, &state, end);
-	ck_assert_int_eq(left(&state, end), 0);
-	ck_assert_int_eq(left(&state, end + 2 * S), 200);
-	share_done(&s);
+	gcra_take(&one.state.events, 100, 1, 20 * S);
+	ck_assert_int_eq(
+	    gcra_wait_ns(&one.state.events, 100, admit_burst(&limits, &one.state), 1, 20 * S),
+	    10 * MS);
+	share_expire(&one.share, &limits, &one.state, end);
+	ck_assert_int_eq(left(&one.state, end), 0);
+	ck_assert_int_eq(left(&one.state, end + 2 * S), 200);
 }
 END_TEST
 
 START_TEST(too_many_edges)
 {
-	struct share s = {0};
-	struct admit_state state = {0};
-	struct share_lease l;
-	struct share_ask ask;
 	struct tenant_limits wide = {.events_per_s = 1000000, .burst = 1000000};
 	for (uint64_t e = 1; e <= SHARE_EDGES; e++) {
-		ask = ask_of(e, 100);
-		ck_assert(share_grant(&s, &wide, &state, &ask, e, 10 * S, &l));
+		one.ask = ask_of(e, 100);
+		ck_assert(grant(&wide, e, 10 * S));
 	}
-	ask = ask_of(99, 1);
-	ck_assert(!share_grant(&s, &wide, &state, &ask, 99, 11 * S, &l));
+	one.ask = ask_of(99, 1);
+	ck_assert(!grant(&wide, 99, 11 * S));
 	/* Those who were never heard of again make room. */
-	ck_assert(share_grant(&s, &wide, &state, &ask, 101, 14 * S, &l));
-	share_done(&s);
+	ck_assert(grant(&wide, 101, 14 * S));
 }
 END_TEST
 
 START_TEST(no_limit_and_shadow)
 {
-	struct share s = {0};
-	struct admit_state state = {0};
-	struct share_lease l;
-	struct share_ask ask = ask_of(1, INT64_MAX / 4);
+	one.ask = ask_of(1, INT64_MAX / 4);
 	struct tenant_limits none = {0}, shadow = limits;
-	ck_assert(share_grant(&s, &none, &state, &ask, 1, S, &l));
-	ck_assert_int_ge(l.events, 1000000);
-	ck_assert_int_eq(state.events.tat_ns, 0);
+	ck_assert(grant(&none, 1, S));
+	ck_assert_int_ge(one.lease.events, 1000000);
+	ck_assert_int_eq(one.state.events.tat_ns, 0);
 	shadow.mode = LIMIT_SHADOW;
-	ask.events_wanted = 5000;
-	share_done(&s);
-	state = (struct admit_state){0};
-	ck_assert(share_grant(&s, &shadow, &state, &ask, 2, 10 * S, &l));
-	ck_assert_int_eq(l.events, 100);
+	one.ask.events_wanted = 5000;
+	share_done(&one.share);
+	one.state = (struct admit_state){0};
+	ck_assert(grant(&shadow, 2, 10 * S));
+	ck_assert_int_eq(one.lease.events, 100);
 	/* Above the limit the router has to see, and to count, each of them. */
-	gcra_take(&state.events, 100, 1000, 10 * S);
-	ask.last = l.id;
-	ask.events_used = l.events;
-	ck_assert(!share_grant(&s, &shadow, &state, &ask, 3, 10 * S, &l));
-	share_done(&s);
+	gcra_take(&one.state.events, 100, 1000, 10 * S);
+	one.ask.last = one.lease.id;
+	one.ask.events_used = one.lease.events;
+	ck_assert(!grant(&shadow, 3, 10 * S));
 }
 END_TEST
 
@@ -575,6 +559,7 @@ int main(void)
 	tcase_add_test(pure, no_limit_and_shadow);
 	tcase_add_loop_test(pure, never_more_than_the_limit, 0, 16);
 	tcase_set_timeout(pure, 60);
+	tcase_add_checked_fixture(pure, nothing_leased, forget_leases);
 	tcase_set_timeout(whole, 60);
 	tcase_add_checked_fixture(whole, setup, teardown);
 	tcase_add_test(whole, a_lease_counts_as_sent);
