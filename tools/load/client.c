@@ -16,7 +16,7 @@
 #define FRAME_MAX (2 * 1024 * 1024)
 /* Local ports of one source address. The kernel looks for a free one from a random place on, and
  * first among every other port: the more of those 14,000 are taken, the longer. With 15,000
- * connections of one address that was two thirds of what the client did. */
+ * connections of one address that was half of what the client did. */
 #define PORTS_PER_SRC 1000
 
 int64_t scan_int(const char *text, size_t len, const char *name)
