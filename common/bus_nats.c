@@ -103,7 +103,8 @@ void core_release(struct core *core)
  * these are synchronous subscriptions). The messages of the others pass cnats' delivery thread,
  * which keeps the order among them and needs no look at each subscription, at the price of two
  * thread switches. That a direct subscription's request had no responder cnats tells by a status
- * without a message, so nobody knows which request it was. */
+ * without a message, so nobody knows which request it was; therefore the answers of each stream
+ * have a subscription of their own. */
 static void wake(struct core *core)
 {
 	ssize_t n = write(core->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
@@ -359,23 +360,16 @@ static void raw_inbox(struct nbus *bus, void *arg, natsMsg *msg)
 		pend_answer(bus, subject + bus->inbox_len + 1, msg);
 }
 
-/* msg NULL: one of them had no responder. */
-static void raw_acks(struct nbus *bus, void *arg, natsMsg *msg)
-{
-	(void)arg;
-	if (msg)
-		pend_answer(bus, natsMsg_GetSubject(msg) + bus->acks_len, msg);
-	else
-		pend_fail_direct(bus);
-}
-
 /* Is it an echo of ours? Then it is noted. */
 static bool took_echo(struct nbus *bus, const struct nsub *sub, natsMsg *msg)
 {
-	const char *token = natsMsg_GetSubject(msg) + bus->acks_len;
+	const char *token;
 	uint64_t n;
 
-	if (sub != bus->acks_sub || *token != 'e')
+	if (sub != bus->acks_sub)
+		return false;
+	token = strrchr(natsMsg_GetSubject(msg), '.') + 1;
+	if (*token != 'e')
 		return false;
 	n = strtoull(token + 1, NULL, 10);
 	bus->echo_seen = n > bus->echo_seen ? n : bus->echo_seen;
@@ -842,7 +836,7 @@ static void send_echo(struct nbus *bus)
 {
 	char subject[80];
 
-	snprintf(subject, sizeof(subject), "%s.a.e%llu", bus->inbox,
+	snprintf(subject, sizeof(subject), "%s.a%u.e%llu", bus->inbox, LINE_COMMON,
 		 (unsigned long long)++bus->echo_sent);
 	natsConnection_Publish(bus->conn->nc, subject, "", 0);
 }
@@ -1041,6 +1035,8 @@ static void nbus_free(struct bus *base)
 	free(bus->got);
 	free(bus->subs);
 	free(bus->spare);
+	for (unsigned i = 0; i < bus->n_lines; i++)
+		free(bus->lines[i].name);
 	free(bus->inbox);
 	free(bus->url);
 	free(bus->name);
@@ -1081,7 +1077,6 @@ static bool inbox_init(struct nbus *bus)
 	bus->inbox = xstrdup(inbox);
 	natsInbox_Destroy(inbox);
 	bus->inbox_len = strlen(bus->inbox);
-	bus->acks_len = bus->inbox_len + strlen(".a.");
 	return true;
 }
 
@@ -1125,10 +1120,8 @@ struct bus *bus_nats_open(struct loop *loop, const struct bus_nats_conf *conf, s
 	}
 	strbuf_addf(&all, "%s.*", bus->inbox);
 	bus->inbox_sub = nsub_open(bus, all.data, NULL, false, raw_inbox, NULL);
-	strbuf_reset(&all);
-	strbuf_addf(&all, "%s.a.*", bus->inbox);
-	bus->acks_sub = nsub_open(bus, all.data, NULL, true, raw_acks, NULL);
 	strbuf_done(&all);
+	bus->acks_sub = line_open(bus, LINE_COMMON);
 	if (dial_start(bus, 0, err) != 0)
 		goto fail;
 	return (struct bus *)(void *)bus;

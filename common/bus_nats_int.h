@@ -23,6 +23,7 @@
 #define SPENT_MAX      64 /* messages that were delivered and are freed together */
 #define SPENT_BYTES    (64 << 10)
 #define DIRECT_MAX     16
+#define LINES_MAX      6 /* of these: more than there are streams that one process asks */
 
 struct nbus;
 struct nconn;
@@ -72,7 +73,8 @@ struct pending {
 	uint32_t gen;
 	uint32_t next, prev; /* in its list; free list by next */
 	uint32_t list;       /* wheel slot, or one of those that failed */
-	bool used, direct;
+	bool used;
+	unsigned line;          /* that its answer comes by: see nbus.lines; 0: the common inbox */
 	enum bus_result result; /* of the failed */
 	int64_t deadline_us;
 	reply_fn *reply;
@@ -113,7 +115,7 @@ struct nbus {
 	struct loop *loop;
 	struct core *core;
 	char *url, *name, *inbox;
-	size_t inbox_len, acks_len; /* without the last token */
+	size_t inbox_len; /* without the last token */
 	bool no_echo;
 	struct rng rng;
 	struct nconn *conn; /* NULL while dialling */
@@ -142,6 +144,14 @@ struct nbus {
 	struct sub_slot *subs;
 	uint32_t subs_cap, subs_free;
 	struct nsub *inbox_sub, *acks_sub;
+	/* Where direct answers come, a line for what has the same responder: one that is missing
+	 * tells by which line, but not which request. Line 1 is acks_sub, for those that have none
+	 * of their own; line 2 + i is lines[i]. */
+	struct {
+		char *name;
+		struct nsub *sub;
+	} lines[LINES_MAX];
+	unsigned n_lines;
 	struct nsub *direct[DIRECT_MAX];
 	size_t n_direct;
 	struct inbound *got; /* of the direct ones, read and not yet delivered */
@@ -187,10 +197,14 @@ bool nbus_send(struct nbus *bus, const char *subject, const void *data, size_t l
 void pend_init(struct nbus *bus);
 void pend_done(struct nbus *bus);
 void pend_fail_all(struct nbus *bus, enum bus_result result);
-/* One of those with `direct` had no responder. Which, nobody knows; it does not happen while the
- * streams are there, and they all end as unavailable: their outcome is unknown. */
-void pend_fail_direct(struct nbus *bus);
+/* A request of this line had no responder: its stream is not there, and so all that wait for an
+ * answer by it end as unavailable. Their outcome is unknown. */
+void pend_fail_line(struct nbus *bus, unsigned line);
 void pend_answer(struct nbus *bus, const char *token, natsMsg *msg);
+
+#define LINE_COMMON 1
+#define LINE_FIRST  2
+struct nsub *line_open(struct nbus *bus, unsigned line);
 
 struct call {
 	const char *subject;
@@ -199,7 +213,10 @@ struct call {
 	const char *msg_id;      /* headers; NULL: none */
 	int64_t expect_last_seq; /* -1: none */
 	bool del;                /* KV-Operation: DEL */
-	bool direct;             /* its answer takes the short way; see pend_fail_direct() */
+	/* Its answer takes the short way, by the line of this name: of the subject's beginning that
+	 * says who responds. NULL: by the common inbox. */
+	const char *line;
+	size_t line_len;
 	int timeout_ms;
 	reply_fn *reply;
 	generic_fn *fn;

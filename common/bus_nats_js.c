@@ -196,6 +196,8 @@ void nbus_store(struct bus *bus, const char *subject, const struct bus_store_opt
 		const void *data, size_t len, bus_ack_fn *fn, void *arg)
 {
 	bool bad_id = opts->msg_id && strpbrk(opts->msg_id, "\r\n");
+	size_t first = strcspn(subject, "."); /* "pen.evt" is a stream's, "pen" is not */
+	size_t second = subject[first] ? first + 1 + strcspn(subject + first + 1, ".") : first;
 	struct call c = {
 	    .subject = bad_id ? "" : subject,
 	    .data = data,
@@ -203,7 +205,8 @@ void nbus_store(struct bus *bus, const char *subject, const struct bus_store_opt
 	    .msg_id = bad_id ? NULL : opts->msg_id,
 	    .expect_last_seq = opts->expect_last_seq,
 	    .timeout_ms = opts->timeout_ms > 0 ? opts->timeout_ms : API_TIMEOUT_MS,
-	    .direct = true,
+	    .line = subject,
+	    .line_len = second,
 	    .reply = ack_reply,
 	    .fn = (generic_fn *)fn,
 	    .arg = arg,
@@ -309,7 +312,6 @@ static void direct_get(struct bus *base, const char *stream, struct strbuf *quer
 	struct call c = {
 	    .expect_last_seq = -1,
 	    .timeout_ms = API_TIMEOUT_MS,
-	    .direct = true,
 	    .reply = on_get,
 	    .arg = g,
 	    .owner = arg,
@@ -323,7 +325,8 @@ static void direct_get(struct bus *base, const char *stream, struct strbuf *quer
 		strbuf_addf(&subject, "$JS.API.DIRECT.GET.%s", g->stream);
 		strbuf_addc(query, '}');
 	}
-	c.subject = strbuf_str(&subject);
+	c.subject = c.line = strbuf_str(&subject);
+	c.line_len = subject.len;
 	c.data = query->data;
 	c.len = query->len;
 	nbus_call(bus, &c);

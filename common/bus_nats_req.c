@@ -173,10 +173,10 @@ void pend_fail_all(struct nbus *bus, enum bus_result result)
 	}
 }
 
-void pend_fail_direct(struct nbus *bus)
+void pend_fail_line(struct nbus *bus, unsigned line)
 {
 	for (uint32_t i = 0; i < bus->pend_cap; i++) {
-		if (!bus->pend[i].used || !bus->pend[i].direct || bus->pend[i].list >= FAILED)
+		if (!bus->pend[i].used || bus->pend[i].line != line || bus->pend[i].list >= FAILED)
 			continue;
 		list_del(bus, i);
 		pend_set_failed(bus, i, BUS_UNAVAILABLE);
@@ -241,9 +241,44 @@ static natsStatus transmit(struct nbus *bus, const struct call *c, const char *r
 	return s;
 }
 
-static enum bus_result send_call(struct nbus *bus, const struct call *c, uint32_t i)
+/* By a line, msg NULL: one of its requests had no responder. */
+static void raw_line(struct nbus *bus, void *arg, natsMsg *msg)
 {
-	char reply[96];
+	if (msg)
+		pend_answer(bus, strrchr(natsMsg_GetSubject(msg), '.') + 1, msg);
+	else
+		pend_fail_line(bus, (unsigned)(uintptr_t)arg);
+}
+
+struct nsub *line_open(struct nbus *bus, unsigned line)
+{
+	char subject[96];
+
+	snprintf(subject, sizeof(subject), "%s.a%u.*", bus->inbox, line);
+	return nsub_open(bus, subject, NULL, true, raw_line, (void *)(uintptr_t)line);
+}
+
+static unsigned line_of(struct nbus *bus, const struct call *c)
+{
+	unsigned i = 0;
+
+	if (!c->line)
+		return 0;
+	for (; i < bus->n_lines; i++)
+		if (strlen(bus->lines[i].name) == c->line_len &&
+		    memcmp(bus->lines[i].name, c->line, c->line_len) == 0)
+			return LINE_FIRST + i;
+	if (i == LINES_MAX)
+		return LINE_COMMON;
+	bus->lines[i].name = xstrndup(c->line, c->line_len);
+	bus->lines[i].sub = line_open(bus, LINE_FIRST + i);
+	bus->n_lines++;
+	return LINE_FIRST + i;
+}
+
+static enum bus_result send_call(struct nbus *bus, const struct call *c, unsigned line, uint32_t i)
+{
+	char reply[96], by[16] = "";
 	natsStatus s;
 
 	if (!subject_ok(c->subject, false) || c->len > DATA_MAX) {
@@ -256,8 +291,9 @@ static enum bus_result send_call(struct nbus *bus, const struct call *c, uint32_
 	}
 	if (!nbus_sendable(bus, c->len))
 		return BUS_UNAVAILABLE;
-	snprintf(reply, sizeof(reply), "%s.%sr%08x%08x", bus->inbox, c->direct ? "a." : "", i,
-		 bus->pend[i].gen);
+	if (line)
+		snprintf(by, sizeof(by), "a%u.", line);
+	snprintf(reply, sizeof(reply), "%s.%sr%08x%08x", bus->inbox, by, i, bus->pend[i].gen);
 	s = transmit(bus, c, reply);
 	if (s == NATS_OK)
 		return BUS_OK;
@@ -272,14 +308,15 @@ void nbus_call(struct nbus *bus, const struct call *c)
 	uint32_t i = pend_take(bus);
 	struct pending *p = &bus->pend[i];
 	int64_t now = loop_now_us(bus->loop);
-	enum bus_result result = send_call(bus, c, i);
+	unsigned line = line_of(bus, c);
+	enum bus_result result = send_call(bus, c, line, i);
 
 	p->reply = c->reply;
 	p->fn = c->fn;
 	p->arg = c->arg;
 	p->owner = c->owner;
 	p->drop = c->drop;
-	p->direct = c->direct;
+	p->line = line;
 	if (result != BUS_OK) {
 		pend_set_failed(bus, i, result);
 		return;

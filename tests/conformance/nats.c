@@ -60,6 +60,30 @@ START_TEST(a_consumer_outlives_its_stream)
 }
 END_TEST
 
+/* A stream that is missing: what is on its way to another one comes through. */
+START_TEST(one_stream_missing)
+{
+	struct note good = {0}, bad = {0}, read = {0};
+	struct bus_store_opts opts = {.expect_last_seq = -1, .timeout_ms = 5000};
+	char subject[64];
+
+	world_stream(&w, (struct bus_stream_conf){.work_queue = true});
+	world_store(&w, "a", NULL, -1, "1");
+	snprintf(subject, sizeof(subject), "gone%s.a", w.prefix);
+	for (int i = 0; i < 50; i++) {
+		bus_store(w.bus, world_subject(&w, "a"), &opts, "x", 1, note_ack, &good);
+		bus_get(w.bus, w.prefix, 1, note_answer, &read);
+		bus_store(w.bus, subject, &opts, "x", 1, note_ack, &bad);
+		world_until(&w, &good.n, i + 1);
+		world_until(&w, &read.n, i + 1);
+		world_until(&w, &bad.n, i + 1);
+		ck_assert_int_eq(good.ack.result, BUS_OK);
+		ck_assert_int_eq(read.result, BUS_OK);
+		ck_assert_int_eq(bad.ack.result, BUS_UNAVAILABLE);
+	}
+}
+END_TEST
+
 START_TEST(a_watch_outlives_its_bucket)
 {
 	struct entries e = {0};
@@ -141,6 +165,7 @@ TCase *nats_case(void)
 	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_consumer_outlives_its_stream);
+	tcase_add_test(tc, one_stream_missing);
 	tcase_add_test(tc, a_watch_outlives_its_bucket);
 	tcase_add_test(tc, a_silent_server_is_noticed);
 	tcase_add_test(tc, a_flood_is_taken_or_dropped);
