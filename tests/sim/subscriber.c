@@ -422,10 +422,11 @@ static void on_timer(struct timer *timer, void *arg)
 
 void subscriber_check_moved(struct subscriber *s, const struct node *edge)
 {
-	int64_t asleep = s->slow_us + PAUSE_US + 1000000; /* and reads what came meanwhile */
+	/* It is awake for long enough to have read what came meanwhile. */
+	bool awake = loop_now_us(s->cluster->loop) > s->slow_us + PAUSE_US + 1000000;
 
 	if (s->node == edge && s->open && !s->leaving && !strcmp(s->tenant, s->cluster->mover) &&
-	    s->open_us < edge->drain_us && asleep < edge->drain_us)
+	    s->open_us < edge->drain_us && awake)
 		cluster_fail(s->cluster, "subscriber %d was not told that node %d is drained",
 			     s->number, edge->number);
 }
