@@ -81,7 +81,9 @@ struct node {
 	struct edge_life *life; /* an edge's */
 	struct timer restart, heal, leave;
 	/* An edge's drain of the one tenant. */
-	bool draining, told; /* the document is there; … for certain */
+	bool draining;
+	bool told;    /* the document that was written last is there for certain */
+	bool certain; /* … and so was the one before */
 	int64_t drain_us;
 	struct timer undrain;
 	int64_t disturbed_us; /* when it last started, crashed, was cut off or came back */

@@ -170,6 +170,7 @@ static void drain_tenant(struct cluster *c, struct node *n)
 	cluster_note(c, "node %d is drained for %s", n->number, c->mover);
 	c->tenant_drains++;
 	n->draining = true;
+	n->certain = n->told; /* else the edge may not have heard that the last one is over */
 	n->drain_us = loop_now_us(c->loop);
 	write_drain(n);
 	timer_set(c->loop, &n->undrain, between(c, DRAINED_US, 4 * DRAINED_US));
@@ -181,7 +182,7 @@ static void on_undrain(struct timer *timer, void *arg)
 	struct node *n = arg;
 
 	(void)timer;
-	if (n->told && node_calm(n, n->drain_us))
+	if (n->certain && n->told && node_calm(n, n->drain_us))
 		for (int i = 0; i < SIM_READERS; i++)
 			subscriber_check_moved(&n->cluster->readers[i], n);
 	cluster_note(n->cluster, "node %d is not drained any more", n->number);
@@ -270,6 +271,7 @@ void faults_init_node(struct node *n)
 	timer_init(&n->restart, on_restart, n);
 	timer_init(&n->heal, on_heal, n);
 	timer_init(&n->undrain, on_undrain, n);
+	n->told = true;
 }
 
 void cluster_heal(struct cluster *c)

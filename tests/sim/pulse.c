@@ -198,7 +198,7 @@ void check_limit(struct cluster *c)
 static bool all_there(const struct cluster *c)
 {
 	for (int i = 0; i < SIM_READERS; i++)
-		if (!c->readers[i].subscribed)
+		if (!c->readers[i].subscribed || !subscriber_awake(&c->readers[i]))
 			return false;
 	return true;
 }

@@ -233,7 +233,7 @@ static void on_gap(struct subscriber *s, const json_t *frame)
 			     (unsigned long long)s->pos, (unsigned long long)from,
 			     (unsigned long long)to);
 	else if (!strcmp(reason, "expired") && json_is_false(json_object_get(frame, "replayable")))
-		lose(s, from, to);
+		lose(s, s->pos ? from : 0, to); /* from 0: "the earliest kept" */
 	else if (!json_is_true(json_object_get(frame, "replayable")))
 		cluster_fail(s->cluster, "subscriber %d was told of a loss from %llu (%s)",
 			     s->number, (unsigned long long)from, reason);
@@ -420,13 +420,15 @@ static void on_timer(struct timer *timer, void *arg)
 		read_on(s, n > 0);
 }
 
+bool subscriber_awake(const struct subscriber *s)
+{
+	return loop_now_us(s->cluster->loop) > s->slow_us + PAUSE_US + 1000000;
+}
+
 void subscriber_check_moved(struct subscriber *s, const struct node *edge)
 {
-	/* It is awake for long enough to have read what came meanwhile. */
-	bool awake = loop_now_us(s->cluster->loop) > s->slow_us + PAUSE_US + 1000000;
-
 	if (s->node == edge && s->open && !s->leaving && !strcmp(s->tenant, s->cluster->mover) &&
-	    s->open_us < edge->drain_us && awake)
+	    s->open_us < edge->drain_us && subscriber_awake(s))
 		cluster_fail(s->cluster, "subscriber %d was not told that node %d is drained",
 			     s->number, edge->number);
 }

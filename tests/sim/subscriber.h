@@ -62,6 +62,8 @@ struct subscriber {
 
 void subscriber_start(struct subscriber *s, struct cluster *c, int number);
 void subscriber_stop(struct subscriber *s);
+/* It has been reading for long enough to have read what came before. */
+bool subscriber_awake(const struct subscriber *s);
 /* The edge has been drained for its tenant for a while: who was there has been told. */
 void subscriber_check_moved(struct subscriber *s, const struct node *edge);
 /* Sends a frame; steals the message. */
