@@ -61,7 +61,7 @@ static void free_spent(struct core *core)
 	core->spent_bytes = 0;
 }
 
-static void spend(struct core *core, natsMsg *msg)
+void core_spend(struct core *core, natsMsg *msg)
 {
 	if (!msg)
 		return;
@@ -347,7 +347,7 @@ static void deliver_all(struct nbus *bus, struct core *core, const struct inboun
 	for (size_t i = 0; i < n; i++) {
 		if (core->bus)
 			deliver(bus, &items[i]);
-		spend(core, items[i].msg);
+		core_spend(core, items[i].msg);
 	}
 }
 

@@ -20,7 +20,7 @@
 #define WHEEL_SLOTS    256
 #define WHEEL_TICK_US  16384
 #define NIL            UINT32_MAX
-#define SPENT_MAX      64 /* messages that were delivered and are freed together */
+#define SPENT_MAX      64 /* messages that were delivered or sent and are freed together */
 #define SPENT_BYTES    (64 << 10)
 #define DIRECT_MAX     16
 #define LINES_MAX      6 /* of these: more than there are streams that one process asks */
@@ -178,6 +178,8 @@ static inline struct nbus *nbus_of(struct bus *bus)
 
 void core_retain(struct core *core);
 void core_release(struct core *core);
+/* Frees msg (NULL is fine), sooner or later. The loop's thread only. */
+void core_spend(struct core *core, natsMsg *msg);
 
 /* --- bus_nats.c */
 bool subject_ok(const char *subject, bool wildcards);
