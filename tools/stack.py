@@ -113,6 +113,10 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
+def small_pages():
+    ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE
+
+
 def wait_for(what, check, timeout=START_S, step=0.02):
     """Calls check() until it is true; its last result. An exception of it counts as no."""
     end = time.monotonic() + timeout
@@ -313,13 +317,14 @@ class Stack:
     def log(self, name):
         return self.dir / "log" / f"{name}.log"
 
-    def spawn(self, name, argv, env=None, **kw):
+    def spawn(self, name, argv, env=None, prepare=None, **kw):
         full = {k: v for k, v in os.environ.items() if not k.startswith("PENSTOCK_")}
         full.update(env or {})
+        steps = [step for step in (die_with_parent if self.die else None, prepare) if step]
         with open(self.log(name), "ab") as log:
             child = subprocess.Popen([str(a) for a in argv], env=full, stdin=subprocess.DEVNULL, stdout=log,
                                      stderr=log, start_new_session=True, cwd=kw.pop("cwd", self.dir),
-                                     preexec_fn=die_with_parent if self.die else None, **kw)
+                                     preexec_fn=(lambda: [step() for step in steps]) if steps else None, **kw)
         self.children[name] = child
         self.state["procs"][name] = {"pid": child.pid, "start": start_time(child.pid)}
         self.save()
@@ -369,7 +374,8 @@ class Stack:
             f'http: "{HOST}:{self.port("nats-monitor")}"\n'
             f'jetstream {{ store_dir: "{self.dir}/nats", max_memory_store: 256MB, max_file_store: 64GB }}\n')
         self.spawn("nats", [shutil.which("nats-server", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-                            or "nats-server", "-c", self.dir / "nats.conf"])
+                            or "nats-server", "-c", self.dir / "nats.conf"],
+                   prepare=small_pages)  # docs/operations.md, "Huge pages"
 
     # PostgreSQL will not run as root: then it runs as the package's user, who may not be able to come to our folder.
 

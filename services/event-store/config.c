@@ -12,7 +12,7 @@ const struct env_setting store_settings[] = {
      "messages in one transaction at most", false},
     {"PENSTOCK_STORE_GATHER_MS", ENV_INT, AT(gather_ms), "20", 1, 10000,
      "at most one transaction in this time unless it is full, milliseconds; an idle one writes at "
-     "once, one with much to write gathers up to 8 times as long",
+     "once, from 250 messages a second on it gathers longer, up to 8 times",
      false},
     {"PENSTOCK_STORE_HELD_BYTES", ENV_INT, AT(held_bytes), "33554432", 1048576, 4294967296,
      "memory for messages that are not committed yet, bytes", false},

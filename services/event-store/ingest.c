@@ -13,9 +13,9 @@
 #define BATCH_MAX 2000
 #define BYTES_MAX (32 << 20)
 #define GATHER_US 20000
-/* From the rate on at which this part of a full batch comes in gather_us, it gathers longer in
- * proportion: a task's row is written once a batch, whatever number of its events are in it. */
-#define GATHER_PART     40
+/* From this rate on, messages a second, it gathers longer in proportion: a transaction has its own
+ * price, and a task's row is written once a batch, whatever number of its events are in it. */
+#define GATHER_RATE     250
 #define GATHER_LONGEST  8 /* times gather_us */
 #define ACK_WAIT_MS     30000
 #define ACK_PENDING_MAX 20000
@@ -79,11 +79,11 @@ void ingest_give_back(struct ingest *in)
 /* How long after a batch of n messages, which came in that time, the next one may wait. */
 static int64_t gather_for(const struct ingest *in, size_t n, int64_t since_us)
 {
-	double gather = (double)in->conf.gather_us, full = (double)in->conf.batch_max;
-	double times = GATHER_PART * (double)n / full * gather / (double)(since_us ? since_us : 1);
+	double rate = (double)n * 1e6 / (double)(since_us ? since_us : 1);
+	double times = rate / GATHER_RATE;
 
 	times = times < 1 ? 1 : times > GATHER_LONGEST ? GATHER_LONGEST : times;
-	return (int64_t)(times * gather);
+	return (int64_t)(times * (double)in->conf.gather_us);
 }
 
 static void write_some(struct ingest *in)

@@ -336,25 +336,35 @@ START_TEST(idle_writes_at_once_busy_gathers)
 	until_stored(&w, 21, S);
 	ck_assert_int_le(w.db->batches - batches, 12);
 	ck_assert_int_ge(w.db->batches - batches, 8);
-	/* 200 in 400 ms: fewer and larger ones, each 80 ms. */
+	/* 500 a second: fewer and larger ones, one in 40 ms. */
 	batches = w.db->batches;
 	w.db->most = 0;
 	for (int i = 0; i < 200; i++) {
 		send_events(&w, 1);
 		pass(&w, 2000);
 	}
-	until_stored(&w, 221, 90000);
+	until_stored(&w, 221, 60000);
+	ck_assert_int_le(w.db->batches - batches, 12);
+	ck_assert_int_ge(w.db->batches - batches, 9);
+	ck_assert_int_ge(w.db->most, 18);
+	/* 1,000 a second: one in 80 ms. */
+	batches = w.db->batches;
+	for (int i = 0; i < 400; i++) {
+		send_events(&w, 1);
+		pass(&w, 1000);
+	}
+	until_stored(&w, 621, 90000);
 	ck_assert_int_le(w.db->batches - batches, 7);
-	ck_assert_int_ge(w.db->most, 35);
+	ck_assert_int_ge(w.db->most, 70);
 	/* Full ones are not waited for; what comes slowly again is there soon again. */
 	send_events(&w, 1000);
-	until_stored(&w, 1221, S);
+	until_stored(&w, 1621, S);
 	ck_assert_int_eq(w.db->most, 100);
 	pass(&w, S);
 	send_events(&w, 1);
-	until_stored(&w, 1222, 6000);
+	until_stored(&w, 1622, 6000);
 	send_events(&w, 1);
-	until_stored(&w, 1223, 30000);
+	until_stored(&w, 1623, 30000);
 	close_world(&w);
 }
 END_TEST
