@@ -142,6 +142,12 @@ void bus_consumer_close(struct bus_consumer *consumer)
 		OPS(consumer)->consumer_close(consumer);
 }
 
+void bus_consumer_remove(struct bus *bus, const char *stream, const char *durable, bus_done_fn *fn,
+			 void *arg)
+{
+	OPS(bus)->consumer_remove(bus, stream, durable, fn, arg);
+}
+
 void bus_claim_ack(struct bus_claim *claim)
 {
 	OPS(claim)->claim_ack(claim);

@@ -169,16 +169,24 @@ void bus_stream_trim(struct bus *bus, const char *stream, uint64_t seq, bus_done
 
 struct bus_consumer_conf {
 	const char *stream;
-	const char *durable; /* name; shared by everybody who asks for the same */
+	const char *durable; /* name; shared by everybody who asks for the same. NULL: private */
 	const char *filter;  /* NULL: all of the stream */
+	uint64_t from;       /* of a private one: the first sequence */
 	int ack_wait_ms;     /* unacknowledged and without progress for so long: delivered again */
 	int max_ack_pending; /* 0: the broker's default */
 };
-/* claim is owned by the callee: end it with one of bus_claim_ack/nak/free. */
+/* claim is owned by the callee: end it with one of bus_claim_ack/nak/free. A private consumer's is
+ * NULL. */
 typedef void bus_deliver_fn(void *arg, const struct bus_msg *msg, struct bus_claim *claim);
 
 /* Makes the durable consumer if needed and keeps trying while the broker is away. Nothing is
- * delivered until bus_consumer_want(). NULL only for a bad conf. */
+ * delivered until bus_consumer_want(). NULL only for a bad conf.
+ *
+ * A private consumer is its reader's alone and acknowledges nothing: it tells the messages from
+ * `from` on, each once, in the order of the stream. What is lost on the way, with a connection or
+ * beyond the credit, is read again from there; a loss is noticed with the message behind it. So a
+ * sequence that is passed over was removed from the stream. The broker forgets it when it is closed
+ * or nobody reads on for a minute. */
 struct bus_consumer *bus_consumer_open(struct bus *bus, const struct bus_consumer_conf *conf,
 				       bus_deliver_fn *fn, void *arg, struct error *err);
 /* How many more messages may be delivered from now on: sets the credit (not adds to it). Each
@@ -187,6 +195,9 @@ void bus_consumer_want(struct bus_consumer *consumer, unsigned credit);
 /* Stops delivery; claims stay valid. The durable consumer itself stays on the broker. NULL is fine.
  */
 void bus_consumer_close(struct bus_consumer *consumer);
+/* Removes a durable consumer from the broker. BUS_NOT_FOUND: there is none. */
+void bus_consumer_remove(struct bus *bus, const char *stream, const char *durable, bus_done_fn *fn,
+			 void *arg);
 
 void bus_claim_ack(struct bus_claim *claim); /* done; frees the claim */
 void bus_claim_nak(struct bus_claim *claim,
@@ -254,6 +265,7 @@ struct bus_ops {
 					      bus_deliver_fn *, void *, struct error *);
 	void (*consumer_want)(struct bus_consumer *, unsigned);
 	void (*consumer_close)(struct bus_consumer *);
+	void (*consumer_remove)(struct bus *, const char *, const char *, bus_done_fn *, void *);
 	void (*claim_ack)(struct bus_claim *);
 	void (*claim_nak)(struct bus_claim *, int);
 	void (*claim_progress)(struct bus_claim *);

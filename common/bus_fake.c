@@ -401,6 +401,7 @@ const struct bus_ops fake_ops = {
     .consumer_open = fake_consumer_open,
     .consumer_want = fake_consumer_want,
     .consumer_close = fake_consumer_close,
+    .consumer_remove = fake_consumer_remove,
     .claim_ack = fake_claim_ack,
     .claim_nak = fake_claim_nak,
     .claim_progress = fake_claim_progress,

@@ -14,7 +14,8 @@ struct fake_faults {           /* probabilities in [0, 1]; zeroed: a perfect bro
 	double duplicate_core; /* … or arrives twice */
 	double lose_ack;       /* a store happened, its acknowledgement is lost: BUS_TIMEOUT */
 	double lose_store;     /* the store itself never reached the broker: BUS_TIMEOUT */
-	double redeliver;      /* a consumer's message is delivered once more than needed */
+	double redeliver;      /* a durable consumer's message is delivered once more than needed,
+				  a private one's is lost */
 	int64_t delay_min_us,
 	    delay_max_us; /* of each hop, uniform: reordering between nodes and subjects */
 };

@@ -284,6 +284,8 @@ struct bus_consumer *fake_consumer_open(struct bus *bus, const struct bus_consum
 					bus_deliver_fn *fn, void *arg, struct error *err);
 void fake_consumer_want(struct bus_consumer *consumer, unsigned credit);
 void fake_consumer_close(struct bus_consumer *consumer);
+void fake_consumer_remove(struct bus *bus, const char *stream, const char *durable, bus_done_fn *fn,
+			  void *arg);
 void fake_claim_ack(struct bus_claim *claim);
 void fake_claim_nak(struct bus_claim *claim, int delay_ms);
 void fake_claim_progress(struct bus_claim *claim);

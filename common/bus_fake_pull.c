@@ -22,7 +22,8 @@ struct unacked {
 struct fdurable {
 	struct fdurable *next;
 	struct fstream *stream;
-	char *name, *filter;
+	char *name, *filter; /* name "": private, or removed */
+	bool private;
 	int64_t ack_wait_us;
 	size_t max_ack_pending;
 	uint64_t cursor; /* next sequence to be looked at */
@@ -37,10 +38,12 @@ struct fconsumer {
 	struct fconsumer *next, **prev; /* of the node */
 	unsigned refs;                  /* the owner's, one a hop */
 	bool closed;
-	char *stream, *durable, *filter;
+	char *stream, *durable, *filter; /* durable NULL: private */
 	int ack_wait_ms, max_ack_pending;
 	bus_deliver_fn *fn;
 	void *arg;
+	int64_t life;    /* private: each ends with a connection or a delivery that is missed */
+	uint64_t expect; /* private: what may be told next is not below it */
 	unsigned credit;
 	uint64_t got; /* deliveries that arrived */
 	/* the broker's side */
@@ -134,6 +137,14 @@ static struct unacked *unacked_new(struct fdurable *d, uint64_t seq)
 	return u;
 }
 
+static struct stored *next_new(struct fdurable *d)
+{
+	struct stored *m = fake_stream_next(d->stream, d->filter, d->cursor);
+
+	d->cursor = (m ? m->msg->seq : d->stream->last_seq) + 1;
+	return m;
+}
+
 /* The next one to be delivered: first what is due again, then what is new. NULL: nothing may be
  * now. */
 static struct unacked *next_message(struct fdurable *d, struct stored **m)
@@ -150,13 +161,8 @@ static struct unacked *next_message(struct fdurable *d, struct stored **m)
 	}
 	if (d->unacked.n >= d->max_ack_pending)
 		return NULL;
-	*m = fake_stream_next(d->stream, d->filter, d->cursor);
-	if (!*m) {
-		d->cursor = d->stream->last_seq + 1;
-		return NULL;
-	}
-	d->cursor = (*m)->msg->seq + 1;
-	return unacked_new(d, (*m)->msg->seq);
+	*m = next_new(d);
+	return *m ? unacked_new(d, (*m)->msg->seq) : NULL;
 }
 
 /* Who asked and waits longest; goes to the end of the queue. */
@@ -180,6 +186,34 @@ static struct fconsumer *next_waiting(struct fdurable *d)
 
 static void at_delivery(struct hop *hop);
 
+static void deliver(struct fconsumer *c, const struct stored *m, int64_t number)
+{
+	struct hop *hop = hop_new(c->node, at_delivery);
+
+	c->sent++;
+	c->refs++;
+	hop->ptr = c;
+	hop->drop = drop_consumer;
+	hop->msg = fmsg_ref(m->msg);
+	hop->number = number;
+	hop->ack.seq = c->sent;
+	/* A private one's come in their order. */
+	hop_in(hop, c->durable ? m->msg->subject : c->stream);
+}
+
+/* To a private consumer, which counts what it gets. */
+static bool pump_private(struct fdurable *d, struct fconsumer *c)
+{
+	struct fake_broker *b = d->stream->broker;
+	const struct stored *m = next_new(d);
+
+	if (m && fake_chance(b, b->faults.redeliver))
+		c->sent++;
+	else if (m)
+		deliver(c, m, c->life);
+	return m;
+}
+
 static void pump(struct fdurable *d)
 {
 	struct fake_broker *b = d->stream->broker;
@@ -190,21 +224,16 @@ static void pump(struct fdurable *d)
 	fake_stream_age(d->stream);
 	while ((c = next_waiting(d))) {
 		struct stored *m;
-		struct unacked *u = next_message(d, &m);
-		struct hop *hop;
+		struct unacked *u;
 
+		if (d->private && pump_private(d, c))
+			continue;
+		u = d->private ? NULL : next_message(d, &m);
 		if (!u)
 			return;
 		u->delivered++;
 		timer_set(b->loop, &u->timer, d->ack_wait_us);
-		c->sent++;
-		c->refs++;
-		hop = hop_new(c->node, at_delivery);
-		hop->ptr = c;
-		hop->drop = drop_consumer;
-		hop->msg = fmsg_ref(m->msg);
-		hop->number = u->delivered;
-		hop_in(hop, m->msg->subject);
+		deliver(c, m, u->delivered);
 		if (fake_chance(b, b->faults.redeliver))
 			due_add(u);
 	}
@@ -219,18 +248,29 @@ void fake_durables_stored(struct fstream *s, const struct stored *m)
 			pump(d);
 }
 
-static struct fdurable *durable_make(struct fstream *s, const struct fconsumer *c)
+static struct fdurable *durable_find(const struct fstream *s, const char *name)
 {
 	struct fdurable *d = s->durables;
 
-	while (d && strcmp(d->name, c->durable) != 0)
+	while (d && strcmp(d->name, name) != 0)
 		d = d->next;
+	return d;
+}
+
+static struct fdurable *durable_make(struct fstream *s, const struct fconsumer *c)
+{
+	struct fdurable *d = c->durable ? durable_find(s, c->durable) : NULL;
+
 	if (!d) {
 		d = xcalloc(1, sizeof(*d));
 		d->stream = s;
-		d->name = xstrdup(c->durable);
+		d->private = !c->durable;
+		d->name = xstrdup(d->private ? "" : c->durable);
 		d->filter = c->filter ? xstrdup(c->filter) : NULL;
-		d->cursor = 1;
+		d->cursor = c->expect;
+		/* As nats-server does. */
+		if (d->cursor > s->last_seq + 1)
+			d->cursor = s->last_seq + 1;
 		d->due_tail = &d->due;
 		d->waiting_tail = &d->waiting;
 		*s->durables_tail = d;
@@ -259,26 +299,57 @@ static void detach(struct fconsumer *c)
 	c->at = NULL;
 }
 
+/* Forgets what was delivered and is not acknowledged. */
+static void unacked_done(struct fdurable *d)
+{
+	for (size_t i = 0; i < d->unacked.cap; i++) {
+		struct unacked *u = d->unacked.slots[i].value;
+
+		if (u)
+			timer_cancel(d->stream->broker->loop, &u->timer);
+		free(u);
+	}
+	fmap_done(&d->unacked);
+	d->due = NULL;
+	d->due_tail = &d->due;
+}
+
+static void durable_free(struct fdurable *d)
+{
+	struct fstream *s = d->stream;
+
+	for (struct fdurable **p = &s->durables; *p; p = &(*p)->next) {
+		if (*p != d)
+			continue;
+		*p = d->next;
+		if (!*p)
+			s->durables_tail = p;
+		break;
+	}
+	unacked_done(d);
+	free(d->name);
+	free(d->filter);
+	free(d);
+}
+
 void fake_durables_free(struct fstream *s)
 {
 	while (s->durables) {
-		struct fdurable *d = s->durables;
-
-		s->durables = d->next;
-		while (d->waiting)
-			detach(d->waiting);
-		for (size_t i = 0; i < d->unacked.cap; i++) {
-			struct unacked *u = d->unacked.slots[i].value;
-
-			if (u)
-				timer_cancel(s->broker->loop, &u->timer);
-			free(u);
-		}
-		fmap_done(&d->unacked);
-		free(d->name);
-		free(d->filter);
-		free(d);
+		while (s->durables->waiting)
+			detach(s->durables->waiting);
+		durable_free(s->durables);
 	}
+}
+
+/* The broker forgets it, and a private consumer's side of it altogether. */
+static void leave(struct fconsumer *c)
+{
+	struct fdurable *d = c->at;
+
+	detach(c);
+	if (d && d->private)
+		durable_free(d);
+	c->life++;
 }
 
 static void on_retry(struct timer *timer, void *arg);
@@ -426,12 +497,41 @@ void fake_claim_progress(struct bus_claim *claim)
 /* --- the node's side ---------------------------------------------------------------------------
  */
 
+static void take_private(struct fconsumer *c, const struct hop *hop)
+{
+	struct bus_msg msg;
+
+	if (c->closed || hop->number != c->life)
+		return;
+	if (!c->credit || hop->ack.seq != c->got + 1) {
+		leave(c);
+		c->sent = c->got;
+		send_want(c);
+		return;
+	}
+	c->got++;
+	if (hop->msg->seq < c->expect) { /* the stream ended before where it was to begin */
+		send_want(c);
+		return;
+	}
+	c->credit--;
+	c->expect = hop->msg->seq + 1;
+	fmsg_view(hop->msg, &msg);
+	msg.prev = 0;
+	msg.delivered = 1;
+	c->fn(c->arg, &msg, NULL);
+}
+
 static void at_delivery(struct hop *hop)
 {
 	struct fconsumer *c = hop->ptr;
 	struct fclaim *claim;
 	struct bus_msg msg;
 
+	if (!c->durable) {
+		take_private(c, hop);
+		return;
+	}
 	c->got++;
 	if (c->closed || c->credit == 0) {
 		say(c->node, c->from, hop->msg->seq, at_claim_nak, (int64_t)OVER_CREDIT_MS * 1000);
@@ -460,7 +560,7 @@ struct bus_consumer *fake_consumer_open(struct bus *bus, const struct bus_consum
 	struct node *node = node_of(bus);
 	struct fconsumer *c;
 
-	if (!name_ok(conf->stream) || !name_ok(conf->durable) ||
+	if (!name_ok(conf->stream) || (conf->durable && !name_ok(conf->durable)) ||
 	    (conf->filter && !fake_subject_ok(conf->filter, true))) {
 		err_set(err, ERR_REJECTED, "bad consumer");
 		return NULL;
@@ -470,7 +570,8 @@ struct bus_consumer *fake_consumer_open(struct bus *bus, const struct bus_consum
 	c->node = node;
 	c->refs = 1;
 	c->stream = xstrdup(conf->stream);
-	c->durable = xstrdup(conf->durable);
+	c->durable = conf->durable ? xstrdup(conf->durable) : NULL;
+	c->expect = !conf->durable && conf->from ? conf->from : 1;
 	c->filter = conf->filter ? xstrdup(conf->filter) : NULL;
 	c->ack_wait_ms = conf->ack_wait_ms > 0 ? conf->ack_wait_ms : 30000;
 	c->max_ack_pending = conf->max_ack_pending;
@@ -500,12 +601,50 @@ void fake_consumer_close(struct bus_consumer *consumer)
 
 	c->closed = true;
 	c->credit = 0;
-	detach(c); /* what is on its way is given back by at_delivery */
+	leave(c); /* what is on its way is given back by at_delivery */
 	timer_cancel(c->node->broker->loop, &c->retry);
 	*c->prev = c->next;
 	if (c->next)
 		c->next->prev = c->prev;
 	consumer_unref(c);
+}
+
+static void at_remove(struct hop *hop)
+{
+	struct fake_broker *b = hop->node->broker;
+	struct fstream *s = fake_stream_find(b, hop->reply);
+	struct fdurable *d = s ? durable_find(s, hop->msg->subject) : NULL;
+
+	/* What is said of its claims may still be on its way, so it only loses its name. */
+	if (d) {
+		d->name[0] = '\0';
+		unacked_done(d);
+	}
+	while (d && d->waiting) {
+		struct fconsumer *c = d->waiting;
+
+		detach(c);
+		timer_set(b->loop, &c->retry, RETRY_US);
+	}
+	fake_answer(hop->node, hop->id, d ? BUS_OK : BUS_NOT_FOUND, NULL);
+}
+
+void fake_consumer_remove(struct bus *bus, const char *stream, const char *durable, bus_done_fn *fn,
+			  void *arg)
+{
+	struct node *node = node_of(bus);
+	uint64_t id = pend_add(node, PEND_DONE, (void (*)(void))fn, arg, API_TIMEOUT_MS);
+	struct hop *hop;
+
+	if (!name_ok(stream) || !name_ok(durable)) {
+		pend_fail(node, id, BUS_REJECTED);
+		return;
+	}
+	hop = hop_new(node, at_remove);
+	hop->id = id;
+	hop->reply = xstrdup(stream);
+	hop->msg = fmsg_new(durable, NULL, 0);
+	hop_out(hop);
 }
 
 void fake_consumers_connected(struct node *node)
@@ -517,7 +656,7 @@ void fake_consumers_connected(struct node *node)
 void fake_consumers_lost(struct node *node)
 {
 	for (struct fconsumer *c = node->consumers; c; c = c->next) {
-		detach(c);
+		leave(c);
 		timer_cancel(node->broker->loop, &c->retry);
 		c->sent = c->got; /* the rest is lost with the connection, and comes again after
 				     ack_wait */

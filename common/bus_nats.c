@@ -1158,6 +1158,7 @@ const struct bus_ops nbus_ops = {
     .consumer_open = nbus_consumer_open,
     .consumer_want = nbus_consumer_want,
     .consumer_close = nbus_consumer_close,
+    .consumer_remove = nbus_consumer_remove,
     .claim_ack = nbus_claim_ack,
     .claim_nak = nbus_claim_nak,
     .claim_progress = nbus_claim_progress,

@@ -230,6 +230,8 @@ void nbus_forget(struct bus *bus, const void *owner);
 void nbus_call(struct nbus *bus, const struct call *call);
 void nbus_call_api(struct nbus *bus, const char *subject, const char *body, reply_fn *reply,
 		   generic_fn *fn, void *arg, const void *owner, void (*drop)(void *arg));
+/* Of a call that is only done or not: tells fn, a bus_done_fn. */
+reply_fn nbus_done_reply;
 void nbus_request(struct bus *bus, const char *subject, const void *data, size_t len,
 		  int timeout_ms, bus_answer_fn *fn, void *arg);
 
@@ -275,6 +277,8 @@ struct bus_consumer *nbus_consumer_open(struct bus *bus, const struct bus_consum
 					bus_deliver_fn *fn, void *arg, struct error *err);
 void nbus_consumer_want(struct bus_consumer *consumer, unsigned credit);
 void nbus_consumer_close(struct bus_consumer *consumer);
+void nbus_consumer_remove(struct bus *bus, const char *stream, const char *durable, bus_done_fn *fn,
+			  void *arg);
 void nbus_claim_ack(struct bus_claim *claim);
 void nbus_claim_nak(struct bus_claim *claim, int delay_ms);
 void nbus_claim_progress(struct bus_claim *claim);

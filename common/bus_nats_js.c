@@ -22,8 +22,8 @@ static void reject(struct nbus *bus, const char *why, reply_fn *reply, generic_f
 	snprintf(bus->error_text, sizeof(bus->error_text), "%s", why);
 }
 
-static void done_reply(struct nbus *bus, void *arg, generic_fn *fn, enum bus_result result,
-		       natsMsg *msg)
+void nbus_done_reply(struct nbus *bus, void *arg, generic_fn *fn, enum bus_result result,
+		     natsMsg *msg)
 {
 	if (result == BUS_OK)
 		result = api_result(bus, msg, NULL, NULL);
@@ -155,7 +155,7 @@ void nbus_stream_ensure(struct bus *base, const struct bus_stream_conf *conf, bu
 	json_t *config;
 
 	if (!stream_name_ok(conf->name) || !subject_ok(conf->subject, true)) {
-		reject(bus, "bad stream name or subject", done_reply, (generic_fn *)fn, arg);
+		reject(bus, "bad stream name or subject", nbus_done_reply, (generic_fn *)fn, arg);
 		return;
 	}
 	config = json_pack("{s:s, s:[s], s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:i, s:b}", "name",
@@ -434,8 +434,8 @@ void nbus_stream_trim(struct bus *bus, const char *stream, uint64_t seq, bus_don
 	/* To the server sequence 0 means: everything. Nothing lies below it, so nothing is asked
 	 * but whether it is there. */
 	if (seq == 0)
-		stream_call(bus, "INFO", stream, NULL, done_reply, (generic_fn *)fn, arg);
+		stream_call(bus, "INFO", stream, NULL, nbus_done_reply, (generic_fn *)fn, arg);
 	else
 		stream_call(bus, "PURGE", stream, json_pack("{s:I}", "seq", (json_int_t)seq),
-			    done_reply, (generic_fn *)fn, arg);
+			    nbus_done_reply, (generic_fn *)fn, arg);
 }

@@ -3,7 +3,11 @@
  * Credit is kept on the server as open pull requests. When credit is taken back (want lowered) an
  * open request cannot be recalled; what it still brings is given back with a nak, to be delivered
  * to somebody else. On close nobody listens for its answers any more: nats-server passes such
- * requests over, so what is given back from then on does not come to us again. */
+ * requests over, so what is given back from then on does not come to us again.
+ *
+ * A private consumer has lives: one ends with a connection, with a message beyond the credit, and
+ * where nats-server's count of deliveries has a gap; the next one, under another name and with an
+ * inbox of its own, begins behind the last message that was told. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +20,7 @@
 #define RETRY_MIN_US         250000
 #define RETRY_MAX_US         2000000
 #define BATCH_MAX            4096
+#define UNREAD_US            60000000
 #define LATE_ACKS_MAX        65536
 #define CONSUMER_EXISTS      10148
 #define CONSUMER_NAME_EXISTS 10013
@@ -25,11 +30,15 @@ struct nconsumer {
 	struct nbus *bus;
 	struct nconsumer *next, **prev;
 	int refs; /* the owner's, and one while the answer to CREATE is due */
-	char *stream, *durable, *filter;
+	char *stream, *durable, *filter; /* durable: the name of this life, if it is private */
 	int ack_wait_ms, max_ack_pending;
 	bus_deliver_fn *fn;
 	void *arg;
 	struct nsub *inbox;
+	bool private;
+	bool torn;       /* private: this life is over, the next one begins with the next pull */
+	uint64_t expect; /* private: what may be told next is not below it */
+	uint64_t heard;  /* private: deliveries of this life */
 	unsigned credit;
 	unsigned open; /* messages that the server may still send for our requests */
 	unsigned pulls;
@@ -99,6 +108,9 @@ static void mark_dirty(struct nconsumer *c)
 		timer_set(bus->loop, &bus->write_timer, 0);
 }
 
+static void create(struct nconsumer *c);
+static void raw_pulled(struct nbus *bus, void *arg, natsMsg *msg);
+
 static void pull(struct nconsumer *c)
 {
 	struct nbus *bus = c->bus;
@@ -106,6 +118,8 @@ static void pull(struct nconsumer *c)
 	char body[64];
 	unsigned need = c->credit > c->open ? c->credit - c->open : 0;
 
+	if (c->torn && need)
+		create(c);
 	if (!c->ready || c->closed || need == 0 || !bus->connected)
 		return;
 	/* While the server still has something open, wait until a request is worth its cost. */
@@ -141,6 +155,55 @@ static void retry_later(struct nconsumer *c)
 {
 	timer_set(c->bus->loop, &c->timer, c->retry_us);
 	c->retry_us = c->retry_us * 2 > RETRY_MAX_US ? RETRY_MAX_US : c->retry_us * 2;
+}
+
+static void remove_named(struct nbus *bus, const char *stream, const char *name, reply_fn *reply,
+			 generic_fn *fn, void *arg)
+{
+	struct strbuf subject = {0};
+
+	if (stream_name_ok(stream) && stream_name_ok(name))
+		strbuf_addf(&subject, "$JS.API.CONSUMER.DELETE.%s.%s", stream, name);
+	nbus_call_api(bus, strbuf_str(&subject), NULL, reply, fn, arg, arg, NULL);
+	strbuf_done(&subject);
+}
+
+/* Whether it went does not matter: nats-server forgets a private consumer by itself, too. */
+static void on_life_ended(struct nbus *bus, void *arg, generic_fn *fn, enum bus_result result,
+			  natsMsg *msg)
+{
+	(void)bus, (void)arg, (void)fn, (void)result, (void)msg;
+}
+
+static void life_end(struct nconsumer *c)
+{
+	if (c->private && c->durable && c->bus->connected)
+		remove_named(c->bus, c->stream, c->durable, on_life_ended, NULL, NULL);
+}
+
+static void life_begin(struct nconsumer *c)
+{
+	struct nbus *bus = c->bus;
+	struct strbuf name = {0};
+
+	life_end(c);
+	free(c->durable);
+	strbuf_addf(&name, "%s_%llu", bus->inbox, (unsigned long long)++bus->names);
+	for (char *p = name.data; (p = strchr(p, '.'));)
+		*p = '_';
+	c->durable = strbuf_detach(&name, NULL);
+	c->heard = 0;
+	c->torn = false;
+}
+
+static void inbox_open(struct nconsumer *c)
+{
+	struct strbuf inbox = {0};
+
+	nsub_close(c->inbox);
+	strbuf_addf(&inbox, "%s.c.%llu", c->bus->inbox, (unsigned long long)++c->bus->names);
+	c->inbox = nsub_open(c->bus, inbox.data, NULL, true, raw_pulled, c);
+	strbuf_done(&inbox);
 }
 
 static void on_create(struct nbus *bus, void *arg, generic_fn *fn, enum bus_result result,
@@ -185,16 +248,28 @@ static void create(struct nconsumer *c)
 
 	if (c->creating || c->closed || !bus->connected)
 		return;
-	config = json_pack("{s:s, s:s, s:s, s:s, s:I}", "durable_name", c->durable, "ack_policy",
-			   "explicit", "deliver_policy", "all", "replay_policy", "instant",
-			   "ack_wait", (json_int_t)c->ack_wait_ms * 1000000);
+	if (c->private) {
+		life_begin(c);
+		inbox_open(c);
+		config = json_pack("{s:s, s:s, s:s, s:I, s:s, s:I, s:b, s:i}", "name", c->durable,
+				   "ack_policy", "none", "deliver_policy", "by_start_sequence",
+				   "opt_start_seq", (json_int_t)c->expect, "replay_policy",
+				   "instant", "inactive_threshold", UNREAD_US * (json_int_t)1000,
+				   "mem_storage", 1, "num_replicas", 1);
+	} else {
+		config =
+		    json_pack("{s:s, s:s, s:s, s:s, s:I}", "durable_name", c->durable, "ack_policy",
+			      "explicit", "deliver_policy", "all", "replay_policy", "instant",
+			      "ack_wait", (json_int_t)c->ack_wait_ms * 1000000);
+	}
 	if (c->max_ack_pending > 0)
 		json_object_set_new(config, "max_ack_pending", json_integer(c->max_ack_pending));
 	if (c->filter)
 		json_object_set_new(config, "filter_subject", json_string(c->filter));
 	root = json_pack("{s:s, s:o}", "stream_name", c->stream, "config", config);
 	body = json_dumps(root, JSON_COMPACT);
-	strbuf_addf(&subject, "$JS.API.CONSUMER.DURABLE.CREATE.%s.%s", c->stream, c->durable);
+	strbuf_addf(&subject, "$JS.API.CONSUMER.%sCREATE.%s.%s", c->private ? "" : "DURABLE.",
+		    c->stream, c->durable);
 	c->creating = true;
 	c->ready = false;
 	c->refs++;
@@ -265,6 +340,43 @@ static void send_nak(struct nbus *bus, const char *reply, int delay_ms)
 	nbus_send(bus, reply, body, strlen(body));
 }
 
+static void msg_pulled(natsMsg *msg, const struct ack_info *info, struct bus_msg *out)
+{
+	*out = (struct bus_msg){
+	    .subject = natsMsg_GetSubject(msg),
+	    .data = natsMsg_GetData(msg),
+	    .len = (size_t)natsMsg_GetDataLength(msg),
+	    .stream = info->stream,
+	    .seq = info->seq,
+	    .time_us = info->time_us,
+	    .delivered = (unsigned)info->delivered,
+	};
+}
+
+/* A message of a private consumer, with all before it in this life told; else the life is over. */
+static void raw_private(struct nconsumer *c, natsMsg *msg, const struct ack_info *info)
+{
+	struct bus_msg out;
+
+	if (!c->credit || info->consumer_seq != c->heard + 1) {
+		c->torn = true;
+		c->open = c->pulls = 0;
+		mark_dirty(c);
+		return;
+	}
+	c->heard++;
+	if (c->open == 0) {
+		c->pulls = 0;
+		mark_dirty(c);
+	}
+	if (info->seq < c->expect) /* the stream ended before where it was to begin */
+		return;
+	c->credit--;
+	c->expect = info->seq + 1;
+	msg_pulled(msg, info, &out);
+	c->fn(c->arg, &out, NULL);
+}
+
 static void raw_pulled(struct nbus *bus, void *arg, natsMsg *msg)
 {
 	struct nconsumer *c = arg;
@@ -273,6 +385,8 @@ static void raw_pulled(struct nbus *bus, void *arg, natsMsg *msg)
 	struct nclaim *claim;
 	struct bus_msg out;
 
+	if (c->torn)
+		return;
 	if (!msg) {
 		on_refused(c, true);
 		return;
@@ -284,6 +398,10 @@ static void raw_pulled(struct nbus *bus, void *arg, natsMsg *msg)
 	}
 	c->open -= c->open > 0;
 	c->retry_us = RETRY_MIN_US;
+	if (c->private) {
+		raw_private(c, msg, &info);
+		return;
+	}
 	if (c->closed || c->credit == 0) {
 		send_nak(bus, reply,
 			 100); /* a delay, or the open request would get it again at once */
@@ -299,15 +417,7 @@ static void raw_pulled(struct nbus *bus, void *arg, natsMsg *msg)
 	claim->core = bus->core;
 	core_retain(bus->core);
 	memcpy(claim->reply, reply, strlen(reply) + 1);
-	out = (struct bus_msg){
-	    .subject = natsMsg_GetSubject(msg),
-	    .data = natsMsg_GetData(msg),
-	    .len = (size_t)natsMsg_GetDataLength(msg),
-	    .stream = info.stream,
-	    .seq = info.seq,
-	    .time_us = info.time_us,
-	    .delivered = (unsigned)info.delivered,
-	};
+	msg_pulled(msg, &info, &out);
 	c->fn(c->arg, &out, (struct bus_claim *)(void *)claim);
 }
 
@@ -315,10 +425,9 @@ struct bus_consumer *nbus_consumer_open(struct bus *base, const struct bus_consu
 					bus_deliver_fn *fn, void *arg, struct error *err)
 {
 	struct nbus *bus = nbus_of(base);
-	struct strbuf inbox = {0};
 	struct nconsumer *c;
 
-	if (!stream_name_ok(conf->stream) || !stream_name_ok(conf->durable) ||
+	if (!stream_name_ok(conf->stream) || (conf->durable && !stream_name_ok(conf->durable)) ||
 	    (conf->filter && !subject_ok(conf->filter, true))) {
 		err_set(err, ERR_REJECTED, "bad consumer");
 		return NULL;
@@ -328,7 +437,9 @@ struct bus_consumer *nbus_consumer_open(struct bus *base, const struct bus_consu
 	c->bus = bus;
 	c->refs = 1;
 	c->stream = xstrdup(conf->stream);
-	c->durable = xstrdup(conf->durable);
+	c->durable = conf->durable ? xstrdup(conf->durable) : NULL;
+	c->private = !conf->durable;
+	c->expect = conf->from ? conf->from : 1;
 	c->filter = conf->filter ? xstrdup(conf->filter) : NULL;
 	c->ack_wait_ms = conf->ack_wait_ms > 0 ? conf->ack_wait_ms : 30000;
 	c->max_ack_pending = conf->max_ack_pending;
@@ -341,9 +452,8 @@ struct bus_consumer *nbus_consumer_open(struct bus *base, const struct bus_consu
 	if (c->next)
 		c->next->prev = &c->next;
 	bus->consumers = c;
-	strbuf_addf(&inbox, "%s.c.%llu", bus->inbox, (unsigned long long)++bus->names);
-	c->inbox = nsub_open(bus, inbox.data, NULL, true, raw_pulled, c);
-	strbuf_done(&inbox);
+	if (!c->private)
+		inbox_open(c);
 	create(c);
 	return (struct bus_consumer *)(void *)c;
 }
@@ -363,13 +473,20 @@ void nbus_consumer_close(struct bus_consumer *consumer)
 
 	c->closed = true;
 	c->credit = 0;
-	if (c->open == 0 || !c->bus->connected) {
+	life_end(c);
+	if (c->private || c->open == 0 || !c->bus->connected) {
 		consumer_unlink(c);
 		return;
 	}
 	/* Stay to give back what is on its way. */
 	nsub_drain(c->inbox);
 	timer_set(c->bus->loop, &c->timer, PULL_GRACE_US);
+}
+
+void nbus_consumer_remove(struct bus *base, const char *stream, const char *durable,
+			  bus_done_fn *fn, void *arg)
+{
+	remove_named(nbus_of(base), stream, durable, nbus_done_reply, (generic_fn *)fn, arg);
 }
 
 void consumers_connected(struct nbus *bus)

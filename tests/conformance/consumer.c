@@ -363,6 +363,150 @@ START_TEST(a_dead_consumers_claims_come_to_another)
 }
 END_TEST
 
+static struct bus_consumer *read_from(struct bus *bus, uint64_t from, struct note *note)
+{
+	struct bus_consumer_conf conf = {.stream = w.prefix, .from = from};
+	struct error err = {0};
+	struct bus_consumer *c = bus_consumer_open(bus, &conf, note_claim, note, &err);
+
+	ck_assert_msg(c, "%s", err.msg);
+	return c;
+}
+
+static void check_run(const struct note *note, int n, uint64_t from)
+{
+	ck_assert_int_eq(note->n, n);
+	for (int i = 0; i < n; i++) {
+		ck_assert_uint_eq(note->seqs[i], from + (uint64_t)i);
+		ck_assert_ptr_null(note->claims[i]);
+	}
+}
+
+START_TEST(a_private_consumer_tells_each_once_from_there)
+{
+	struct note a = {0}, b = {0};
+	struct bus_consumer *ca, *cb;
+
+	world_stream(&w, (struct bus_stream_conf){0});
+	fill(5);
+	ca = read_from(w.bus, 3, &a);
+	cb = read_from(w.other, 0, &b);
+	bus_consumer_want(ca, 10);
+	bus_consumer_want(cb, 10);
+	world_until(&w, &a.n, 3);
+	world_until(&w, &b.n, 5);
+	fill(2); /* there is still credit: new ones come by themselves */
+	world_until(&w, &a.n, 5);
+	world_until(&w, &b.n, 7);
+	world_fence(&w);
+	check_run(&a, 5, 3);
+	check_run(&b, 7, 1);
+	ck_assert_str_eq(a.stream, w.prefix);
+	ck_assert_str_eq(a.subject, world_subject(&w, "a"));
+	ck_assert_str_eq(a.data, "x");
+	ck_assert_int_gt(a.time_us, INT64_C(1600000000000000));
+	bus_consumer_close(ca);
+	fill(1); /* nobody tells whoever closed his */
+	world_until(&w, &b.n, 8);
+	world_fence(&w);
+	check_run(&a, 5, 3);
+	bus_consumer_close(cb);
+}
+END_TEST
+
+START_TEST(a_private_consumer_reads_again_what_was_beyond_its_credit)
+{
+	struct note note = {0};
+	struct bus_consumer *c;
+
+	world_stream(&w, (struct bus_stream_conf){0});
+	c = read_from(w.bus, 1, &note);
+	bus_consumer_want(c, 40);
+	world_fence(&w);
+	fill(2);
+	world_until(&w, &note.n, 2);
+	bus_consumer_want(c, 1); /* the broker may still send what was asked for */
+	fill(8);
+	world_until(&w, &note.n, 3);
+	world_fence(&w);
+	check_run(&note, 3, 1);
+	bus_consumer_want(c, 3);
+	world_until(&w, &note.n, 6);
+	world_fence(&w);
+	check_run(&note, 6, 1);
+	bus_consumer_want(c, 20);
+	world_until(&w, &note.n, 10);
+	fill(1);
+	world_until(&w, &note.n, 11);
+	check_run(&note, 11, 1);
+	bus_consumer_close(c);
+}
+END_TEST
+
+/* What was removed is passed over; where the stream ends before the place, what fills up to it is
+ * not told. */
+START_TEST(a_private_consumer_begins_where_it_is_told)
+{
+	struct note note = {0}, early = {0}, trimmed = {0};
+	struct bus_consumer *c, *e;
+
+	world_stream(&w, (struct bus_stream_conf){0});
+	fill(6);
+	e = read_from(w.other, 9, &early);
+	bus_consumer_want(e, 10);
+	bus_stream_trim(w.bus, w.prefix, 4, note_done, &trimmed);
+	world_until(&w, &trimmed.n, 1);
+	c = read_from(w.bus, 2, &note);
+	bus_consumer_want(c, 10);
+	world_until(&w, &note.n, 3);
+	check_run(&note, 3, 4);
+	fill(4);
+	world_until(&w, &early.n, 2);
+	world_until(&w, &note.n, 7);
+	check_run(&early, 2, 9);
+	check_run(&note, 7, 4);
+	bus_consumer_close(c);
+	bus_consumer_close(e);
+}
+END_TEST
+
+START_TEST(a_durable_consumer_can_be_removed)
+{
+	struct note note = {0}, removed = {0};
+	struct bus_consumer *c;
+
+	world_stream(&w, (struct bus_stream_conf){0});
+	fill(2);
+	c = consume(w.bus, NULL, 30000, 0, &note);
+	bus_consumer_want(c, 2);
+	world_until(&w, &note.n, 2);
+	bus_claim_ack(note.claims[0]);
+	bus_claim_ack(note.claims[1]);
+	bus_consumer_close(c);
+	world_fence(&w);
+	bus_consumer_remove(w.other, w.prefix, "all", note_done, &removed);
+	world_until(&w, &removed.n, 1);
+	ck_assert_int_eq(removed.result, BUS_OK);
+	bus_consumer_remove(w.other, w.prefix, "all", note_done, &removed);
+	world_until(&w, &removed.n, 2);
+	ck_assert_int_eq(removed.result, BUS_NOT_FOUND);
+	bus_consumer_remove(w.other, "nowhere", "all", note_done, &removed);
+	world_until(&w, &removed.n, 3);
+	ck_assert_int_eq(removed.result, BUS_NOT_FOUND);
+	bus_consumer_remove(w.other, w.prefix, "a.b", note_done, &removed);
+	world_until(&w, &removed.n, 4);
+	ck_assert_int_eq(removed.result, BUS_REJECTED);
+	/* Its name begins anew. */
+	c = consume(w.bus, NULL, 30000, 0, &note);
+	bus_consumer_want(c, 2);
+	world_until(&w, &note.n, 4);
+	ck_assert_uint_eq(note.seqs[2], 1);
+	bus_claim_ack(note.claims[2]);
+	bus_claim_ack(note.claims[3]);
+	bus_consumer_close(c);
+}
+END_TEST
+
 START_TEST(bad_conf_is_refused)
 {
 	struct bus_consumer_conf conf = {.stream = "a b", .durable = "d"};
@@ -395,6 +539,10 @@ TCase *consumer_case(void)
 	tcase_add_test(tc, credit_can_be_taken_back);
 	tcase_add_test(tc, a_durable_goes_on_where_it_was);
 	tcase_add_test(tc, a_dead_consumers_claims_come_to_another);
+	tcase_add_test(tc, a_private_consumer_tells_each_once_from_there);
+	tcase_add_test(tc, a_private_consumer_reads_again_what_was_beyond_its_credit);
+	tcase_add_test(tc, a_private_consumer_begins_where_it_is_told);
+	tcase_add_test(tc, a_durable_consumer_can_be_removed);
 	tcase_add_test(tc, bad_conf_is_refused);
 	return tc;
 }

@@ -171,6 +171,32 @@ START_TEST(consumers_come_back)
 }
 END_TEST
 
+START_TEST(a_private_consumer_goes_on_where_it_was)
+{
+	struct bus_consumer_conf conf = {.stream = w.prefix, .from = 1};
+	struct states s = {0};
+	struct note note = {0};
+	struct bus_consumer *c;
+	struct error err;
+
+	world_stream(&w, (struct bus_stream_conf){0});
+	world_store(&w, "a", NULL, -1, "1");
+	world_store(&w, "a", NULL, -1, "2");
+	c = bus_consumer_open(w.bus, &conf, note_claim, &note, &err);
+	bus_consumer_want(c, 20);
+	world_until(&w, &note.n, 2);
+	down(&s);
+	up(&s);
+	ck_assert_int_eq(world_store(&w, "a", NULL, -1, "3").result, BUS_OK);
+	world_until(&w, &note.n, 3);
+	world_fence(&w);
+	ck_assert_int_eq(note.n, 3);
+	for (int i = 0; i < 3; i++)
+		ck_assert_uint_eq(note.seqs[i], (uint64_t)i + 1);
+	bus_consumer_close(c);
+}
+END_TEST
+
 START_TEST(a_consumer_closed_meanwhile_stays_closed)
 {
 	struct bus_consumer_conf conf = {.stream = w.prefix, .durable = "d", .ack_wait_ms = 1000};
@@ -248,6 +274,7 @@ TCase *outage_case(void)
 	tcase_add_test(tc, subscriptions_come_back);
 	tcase_add_test(tc, what_was_acknowledged_is_there);
 	tcase_add_test(tc, consumers_come_back);
+	tcase_add_test(tc, a_private_consumer_goes_on_where_it_was);
 	tcase_add_test(tc, a_consumer_closed_meanwhile_stays_closed);
 	tcase_add_test(tc, a_watch_tells_everything_again);
 	tcase_add_test(tc, what_aged_meanwhile_is_told_as_deleted);
