@@ -15,10 +15,8 @@
 #define GATHER_US 20000
 /* From this rate on, messages a second, it gathers longer in proportion: a transaction has its own
  * price, and a task's row is written once a batch, whatever number of its events are in it. */
-#define GATHER_RATE     250
-#define GATHER_LONGEST  8 /* times gather_us */
-#define ACK_WAIT_MS     30000
-#define ACK_PENDING_MAX 20000
+#define GATHER_RATE    250
+#define GATHER_LONGEST 8 /* times gather_us */
 
 void ingest_tell(struct ingest *in)
 {
@@ -33,7 +31,7 @@ void ingest_tell(struct ingest *in)
 
 static size_t held(const struct ingest *in)
 {
-	return in->ready.n + in->ahead.n + in->writing.n;
+	return in->ready.n + in->writing.n;
 }
 
 /* Says how many more messages may come: bounded by number, and by bytes as far as the size of the
@@ -41,38 +39,38 @@ static size_t held(const struct ingest *in)
 void ingest_ask(struct ingest *in)
 {
 	size_t limit = 2 * in->conf.batch_max, credit = 0;
-	bool willing = in->placed && !in->stopping && !in->failures;
 
-	if (willing && held(in) < limit && in->held_bytes < in->conf.bytes_max) {
+	if (held(in) < limit && in->held_bytes < in->conf.bytes_max) {
 		size_t by_bytes = (in->conf.bytes_max - in->held_bytes) / in->typical + 1;
 		credit = limit - held(in);
 		credit = by_bytes < credit ? by_bytes : credit;
 	}
-	bus_consumer_want(in->consumer, (unsigned)credit);
+	if (in->consumer)
+		bus_consumer_want(in->consumer, (unsigned)credit);
 	metric_set(in->m_held, (int64_t)held(in));
 	metric_set(in->m_held_bytes, (int64_t)in->held_bytes);
 }
 
-void ingest_settle(struct ingest *in, struct store_item *item, enum ingest_fate fate)
+static void end_item(struct ingest *in, struct store_item *item)
 {
 	in->held_bytes -= item->cost;
-	if (item->claim && fate == INGEST_ACK)
-		bus_claim_ack(item->claim);
-	else if (item->claim)
-		bus_claim_nak(item->claim, 0);
-	item->claim = NULL;
 	store_item_done(item);
 }
 
-void ingest_give_back(struct ingest *in)
+void ingest_let_go(struct ingest *in, size_t n)
 {
-	for (size_t i = 0; i < in->ready.n; i++)
-		ingest_settle(in, store_queue_at(&in->ready, i), INGEST_GIVE_BACK);
-	for (size_t i = 0; i < in->ahead.n; i++)
-		ingest_settle(in, store_queue_at(&in->ahead, i), INGEST_GIVE_BACK);
-	store_queue_drop(&in->ready, in->ready.n);
-	store_queue_drop(&in->ahead, in->ahead.n);
+	for (size_t i = 0; i < n; i++)
+		end_item(in, store_queue_at(&in->ready, i));
+	store_queue_drop(&in->ready, n);
 }
+
+static void end_batch(struct ingest *in)
+{
+	for (size_t i = 0; i < in->writing.n; i++)
+		end_item(in, &in->writing.items[i]);
+	in->writing.n = 0;
+}
+
 /* --- writing -----------------------------------------------------------------------------------
  */
 
@@ -135,7 +133,6 @@ static void on_turn_end(struct loop_hook *hook, void *arg)
 
 static void finish_stop(struct ingest *in)
 {
-	ingest_give_back(in);
 	if (in->stopped)
 		in->stopped(in->stopped_arg);
 	in->stopped = NULL;
@@ -143,16 +140,18 @@ static void finish_stop(struct ingest *in)
 
 static void keep_for_later(struct ingest *in, const struct error *err)
 {
-	/* Back to the front of the line; they are older than all that waits there. */
-	store_queue_prepend(&in->ready, in->writing.items, in->writing.n);
-	in->writing.n = 0;
+	if (in->placed) {
+		/* Back to the front of the line; they are older than all that waits there. */
+		store_queue_prepend(&in->ready, in->writing.items, in->writing.n);
+		in->writing.n = 0;
+	} else {
+		end_batch(in); /* read again from the position, by whoever leads */
+	}
 	in->failures++;
 	int64_t cap = backoff_full_jitter(&in->rng, in->failures, INGEST_RETRY_FIRST_US, 2,
 					  INGEST_RETRY_MAX_US);
 	in->not_before_us = loop_now_us(in->loop) + cap;
 	metric_add(in->m_failures, 1);
-	if (in->standing == STORE_STANDBY)
-		ingest_give_back(in);
 	log_at(LOG_WARN, "a batch could not be written, it is kept", LOG_S("error", err->msg),
 	       LOG_I("messages", in->ready.n), LOG_I("failures", in->failures));
 	ingest_ask(in);
@@ -172,13 +171,10 @@ static void committed(struct ingest *in)
 	metric_add(in->m_batches, 1);
 	metric_set(in->m_lag_s, (loop_wall_us(in->loop) - last->stored_us) / 1000000);
 	histogram_observe_us(in->m_commit, now - in->wrote_us);
-	for (size_t i = 0; i < b->n; i++) {
+	for (size_t i = 0; i < b->n; i++)
 		if (!b->items[i].event)
 			metric_add(in->m_poison, 1);
-		ingest_settle(in, &b->items[i], INGEST_ACK);
-	}
-	b->n = 0;
-	ingest_fill_hole(in);
+	end_batch(in);
 	ingest_ask(in);
 	ingest_tell(in);
 }
@@ -187,8 +183,8 @@ static void on_written(void *arg, const struct error *err)
 {
 	struct ingest *in = arg;
 
-	if (!in->consumer || !in->writing.n)
-		return; /* closed meanwhile */
+	if (in->closed || !in->writing.n)
+		return;
 	if (err)
 		keep_for_later(in, err);
 	else
@@ -210,12 +206,9 @@ static void make_metrics(struct ingest *in, struct metrics *m)
 	    metrics_counter(m, "penstock_store_batches_total", NULL, "Batches committed");
 	in->m_failures = metrics_counter(m, "penstock_store_write_failures_total", NULL,
 					 "Batches that could not be written and were kept");
-	in->m_repeats =
-	    metrics_counter(m, "penstock_store_repeats_total", NULL,
-			    "Messages delivered again although they were stored or in hand");
-	in->m_fetched = metrics_counter(
-	    m, "penstock_store_fetched_total", NULL,
-	    "Messages fetched by their sequence because they were missing in the order");
+	in->m_rereads =
+	    metrics_counter(m, "penstock_store_rereads_total", NULL,
+			    "Times that EVENTS was read anew because it had what did not come");
 	in->m_poison = metrics_counter(m, "penstock_store_quarantined_total", NULL,
 				       "Messages that are no events and went into quarantine");
 	in->m_held = metrics_gauge(m, "penstock_store_held_messages", NULL,
@@ -239,13 +232,11 @@ static void on_again(struct timer *timer, void *arg)
 	(void)timer;
 	if (in->standing == STORE_LEADING && !in->placed)
 		ingest_place(in);
-	else if (in->placed)
-		ingest_fill_hole(in);
 }
 
 struct ingest *ingest_start(struct bus *bus, struct loop *loop, struct store_sink *sink,
 			    struct metrics *metrics, const struct ingest_conf *conf,
-			    void (*changed)(void *arg), void *arg, struct error *err)
+			    void (*changed)(void *arg), void *arg)
 {
 	struct ingest *in = xcalloc(1, sizeof(*in));
 
@@ -259,16 +250,6 @@ struct ingest *ingest_start(struct bus *bus, struct loop *loop, struct store_sin
 	in->conf.batch_max = conf->batch_max ? conf->batch_max : BATCH_MAX;
 	in->conf.bytes_max = conf->bytes_max ? conf->bytes_max : BYTES_MAX;
 	in->conf.gather_us = conf->gather_us ? conf->gather_us : GATHER_US;
-	in->ack_wait_ms = conf->ack_wait_ms ? conf->ack_wait_ms : ACK_WAIT_MS;
-	struct bus_consumer_conf consumer = {.stream = STREAM_EVENTS,
-					     .durable = "store",
-					     .ack_wait_ms = in->ack_wait_ms,
-					     .max_ack_pending = ACK_PENDING_MAX};
-	in->consumer = bus_consumer_open(bus, &consumer, ingest_deliver, in, err);
-	if (!in->consumer) {
-		free(in);
-		return NULL;
-	}
 	in->writing.epoch = conf->epoch;
 	in->writing.items = xcalloc(in->conf.batch_max, sizeof(*in->writing.items));
 	in->gather_us = in->conf.gather_us;
@@ -277,7 +258,7 @@ struct ingest *ingest_start(struct bus *bus, struct loop *loop, struct store_sin
 	make_metrics(in, metrics);
 	timer_init(&in->flush, on_flush, in);
 	timer_init(&in->again, on_again, in);
-	timer_init(&in->quiet, ingest_on_quiet, in);
+	timer_init(&in->watch, ingest_on_watch, in);
 	in->hook = (struct loop_hook){.fn = on_turn_end, .arg = in};
 	loop_hook_add(loop, &in->hook);
 	struct store_listener listener = {
@@ -304,7 +285,7 @@ bool ingest_anew(const struct ingest *in)
 void ingest_recheck(struct ingest *in)
 {
 	/* A batch that is being written was read before; it ends as it ends. */
-	in->placed = false;
+	ingest_unplace(in);
 	ingest_ask(in);
 	if (in->standing == STORE_LEADING && !in->stopping)
 		ingest_place(in);
@@ -320,38 +301,23 @@ void ingest_stop(struct ingest *in, void (*done)(void *arg), void *arg)
 	in->stopping = true;
 	in->stopped = done;
 	in->stopped_arg = arg;
+	ingest_unplace(in);
 	ingest_ask(in);
 	if (!in->writing.n)
 		finish_stop(in);
 }
 
-static void forget(struct store_item *item)
-{
-	bus_claim_free(item->claim);
-	store_item_done(item);
-}
-
 void ingest_close(struct ingest *in)
 {
-	if (!in || !in->consumer)
+	if (!in || in->closed)
 		return;
-	for (size_t i = 0; i < in->ready.n; i++)
-		forget(store_queue_at(&in->ready, i));
-	for (size_t i = 0; i < in->ahead.n; i++)
-		forget(store_queue_at(&in->ahead, i));
-	for (size_t i = 0; i < in->writing.n; i++)
-		forget(&in->writing.items[i]);
-	in->writing.n = 0;
-	in->stopping = true;
-	in->placed = false;
-	bus_consumer_close(in->consumer);
-	in->consumer = NULL;
+	in->closed = in->stopping = true;
+	ingest_unplace(in);
+	end_batch(in);
 	timer_cancel(in->loop, &in->flush);
 	timer_cancel(in->loop, &in->again);
-	timer_cancel(in->loop, &in->quiet);
 	loop_hook_del(in->loop, &in->hook);
 	store_queue_done(&in->ready);
-	store_queue_done(&in->ahead);
 }
 
 void ingest_free(struct ingest *in)

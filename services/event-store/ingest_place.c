@@ -10,27 +10,32 @@
 /* --- taking the lead and losing it --------------------------------------------------------------
  */
 
+/* The event-stores once shared a durable consumer. Nobody reads it any more; if it could not be
+ * removed, the next one that leads tries again. */
+static void on_old_removed(void *arg, enum bus_result result)
+{
+	(void)arg;
+	if (result == BUS_OK)
+		log_at(LOG_INFO, "the durable consumer of earlier event-stores is removed");
+}
+
 static void placed(struct ingest *in, uint64_t first_seq)
 {
-	uint64_t next = in->position + 1 > first_seq ? in->position + 1 : first_seq;
-	size_t old = 0;
-
-	/* Kept from before the database went away, and still the next ones? */
-	while (old < in->ready.n && store_queue_at(&in->ready, old)->seq <= in->position)
-		ingest_settle(in, store_queue_at(&in->ready, old++), INGEST_ACK);
-	store_queue_drop(&in->ready, old);
-	if (in->ready.n && store_queue_at(&in->ready, 0)->seq != next)
-		ingest_give_back(in);
-	if (!in->ready.n)
-		in->next = next;
+	in->next = in->position + 1 > first_seq ? in->position + 1 : first_seq;
 	in->placed = true;
 	in->broken = false;
 	in->failures = 0;
-	ingest_watch_quiet(in);
-	ingest_promote(in);
+	ingest_read(in);
 	ingest_ask(in);
 	ingest_tell(in);
-	ingest_maybe_write(in);
+	bus_consumer_remove(in->bus, STREAM_EVENTS, "store", on_old_removed, in);
+}
+
+void ingest_unplace(struct ingest *in)
+{
+	in->placed = false;
+	ingest_read_end(in);
+	ingest_let_go(in, in->ready.n);
 }
 
 /* A broker that came back without its newest messages gives their sequences to others. Taking those
@@ -75,8 +80,6 @@ static void on_info(void *arg, enum bus_result result, const struct bus_stream_i
 	in->placing = false;
 	if (in->standing != STORE_LEADING || in->placed || in->stopping)
 		return;
-	if (result == BUS_OK)
-		in->known = info->last_seq;
 	in->anew = result == BUS_NOT_FOUND || (result == BUS_OK && info->created_us &&
 					       (uint64_t)info->created_us != in->conf.epoch);
 	if (in->anew) {
@@ -111,17 +114,15 @@ void ingest_on_standing(void *arg, enum store_standing standing, uint64_t positi
 {
 	struct ingest *in = arg;
 
-	if (!in->consumer)
-		return; /* closed meanwhile */
+	if (in->closed)
+		return;
 	in->standing = standing;
-	in->placed = false;
+	ingest_unplace(in);
 	if (standing == STORE_LEADING) {
 		in->position = position;
 		snprintf(in->position_id, sizeof(in->position_id), "%s", event_id);
 		ingest_place(in);
 	} else if (standing == STORE_STANDBY) {
-		/* Whoever leads fetches these itself; giving them back saves it the wait. */
-		ingest_give_back(in);
 		in->position = 0;
 	}
 	ingest_ask(in);

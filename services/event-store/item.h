@@ -13,7 +13,6 @@ void store_item_init(struct store_item *item, const struct bus_msg *msg);
 void store_item_poison(struct store_item *item, const char *reason);
 /* UTF-8 without a NUL: PostgreSQL can keep it. */
 bool store_clean_text(const char *text);
-/* Frees all but the claim. */
 void store_item_done(struct store_item *item);
 
 #endif

@@ -44,22 +44,6 @@ void store_queue_prepend(struct store_queue *q, const struct store_item *items, 
 		*store_queue_at(q, i) = items[i];
 }
 
-bool store_queue_insert(struct store_queue *q, const struct store_item *item)
-{
-	size_t at = q->n;
-
-	/* Nearly always the newest: look from the end. */
-	while (at && store_queue_at(q, at - 1)->seq >= item->seq)
-		at--;
-	if (at < q->n && store_queue_at(q, at)->seq == item->seq)
-		return false;
-	store_queue_push(q, item);
-	for (size_t i = q->n - 1; i > at; i--)
-		*store_queue_at(q, i) = *store_queue_at(q, i - 1);
-	*store_queue_at(q, at) = *item;
-	return true;
-}
-
 void store_queue_drop(struct store_queue *q, size_t n)
 {
 	assert(n <= q->n);

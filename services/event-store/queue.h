@@ -13,8 +13,6 @@ struct store_item *store_queue_at(const struct store_queue *q, size_t i); /* i <
 void store_queue_push(struct store_queue *q, const struct store_item *item);
 /* In front of all, in their order. */
 void store_queue_prepend(struct store_queue *q, const struct store_item *items, size_t n);
-/* In the order of seq; false (and nothing done) if that seq is there already. */
-bool store_queue_insert(struct store_queue *q, const struct store_item *item);
 /* Forgets the first n; what they hold is the caller's business. */
 void store_queue_drop(struct store_queue *q, size_t n);
 void store_queue_done(struct store_queue *q);

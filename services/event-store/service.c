@@ -72,7 +72,7 @@ static void on_stop_timer(struct timer *timer, void *arg)
 	struct service *s = arg;
 
 	(void)timer;
-	log_at(LOG_WARN, "the last batch is given up; it will be delivered again");
+	log_at(LOG_WARN, "the last batch is given up; it will be read again");
 	loop_stop(s->loop);
 }
 
@@ -156,10 +156,8 @@ static int start_parts(struct service *s, uint64_t epoch, struct error *err)
 				       .task_max_bytes = (uint64_t)c->task_max_bytes};
 
 	s->pg = store_pg_new(s->loop, &pg, s->metrics);
-	s->ingest = ingest_start(s->bus, s->loop, store_pg_sink(s->pg), s->metrics, &ingest, review,
-				 s, err);
-	if (!s->ingest)
-		return -1;
+	s->ingest =
+	    ingest_start(s->bus, s->loop, store_pg_sink(s->pg), s->metrics, &ingest, review, s);
 	s->query = store_query_start(s->bus, s->loop, &query, s->metrics, err);
 	if (!s->query)
 		return -1;

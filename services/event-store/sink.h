@@ -14,8 +14,6 @@
 #include "common/err.h"
 #include "proto/event.pb-c.h"
 
-struct bus_claim;
-
 /* One message of EVENTS: an event, or (event NULL) poison: something that is none. */
 struct store_item {
 	uint64_t seq;
@@ -26,7 +24,6 @@ struct store_item {
 	char *subject;      /* poison: owned, with its bytes */
 	void *bytes;
 	size_t len;
-	struct bus_claim *claim; /* ingest's own; NULL for one that was fetched */
 };
 
 struct store_batch {

@@ -63,13 +63,9 @@ static void start_worker(struct node *n, const char *name)
 static void start_store(struct node *n)
 {
 	struct ingest_conf conf = {.epoch = n->cluster->epoch};
-	struct error err = {0};
 
 	n->sink = memdb_connect(&n->cluster->db);
-	n->ingest =
-	    ingest_start(n->bus, n->cluster->loop, n->sink, n->metrics, &conf, NULL, NULL, &err);
-	if (!n->ingest)
-		cluster_fail(n->cluster, "event-store: %s", err.msg);
+	n->ingest = ingest_start(n->bus, n->cluster->loop, n->sink, n->metrics, &conf, NULL, NULL);
 	slow_start(n);
 	archive_start(n);
 }
