@@ -303,11 +303,12 @@ static int do_hold(struct store_pg *pg, int64_t max_ms, struct error *err)
 	char event_id[ID_LEN + 1];
 
 	if (pg->leading && max_ms >= 0) {
-		PGresult *res = pg_query(
-		    pg->conn,
-		    "SELECT min(first_seq) FROM tasks WHERE finished_at IS NULL AND epoch = $1"
-		    " AND created_at > now() - $2::float8 * interval '1 ms'",
-		    2, (const char *[]){epoch.text, max.text}, err);
+		PGresult *res = pg_query(pg->conn,
+					 "SELECT min(first_seq) FROM tasks WHERE finished_at IS "
+					 "NULL AND release_at IS NULL"
+					 " AND epoch = $1"
+					 " AND created_at > now() - $2::float8 * interval '1 ms'",
+					 2, (const char *[]){epoch.text, max.text}, err);
 		if (res) {
 			hold.oldest_open = (uint64_t)pg_int(res, 0, 0);
 			hold.known =

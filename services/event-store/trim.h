@@ -5,6 +5,8 @@
  *                committed + 1, as of the look before this one,        what may be dropped at all
  *                first event of the oldest unfinished task )           what a worker still reads
  *
+ * A task that rests (parked, delayed, redriven and not yet released) is none of these: whoever goes
+ * on with it reads it from PostgreSQL.
  * The last line is waived for tasks accepted longer than task_max_ms ago, and when the stream
  * exceeds task_max_bytes (below its own bound: a task that hangs must not bring the log to a stop).
  * The committed position of the look before is used so that a query that has asked PostgreSQL

@@ -4,7 +4,8 @@ import time
 
 import audit
 from client import Client
-from stack import wait_for
+from conftest import Tenant
+from stack import http, wait_for
 
 
 def later(seconds):
@@ -65,3 +66,20 @@ def test_times_that_are_none(stack, tenant):
     past = submit(tenant, "past", not_before="2020-01-01T00:00:00Z")[2]["task"]
     audit.wait_task(stack, tenant.id, past)
     assert "not_before" not in audit.transitions(stack, tenant.id, past)[0][1]
+
+
+def test_trimmed_meanwhile(private):
+    """A task that rests keeps nothing in the stream: it goes on from what PostgreSQL has."""
+    stack = private(edges=1, routers=1, workers=1, stores=1,
+                    env={"store": {"PENSTOCK_STORE_KEEP_MS": 1, "PENSTOCK_STORE_TRIM_MS": 6000}})
+    tenant = Tenant(stack)
+    code, _, answer = submit(tenant, "k", not_before=later(25)[1])
+    assert code == 202, answer
+
+    def first():
+        text = http("GET", stack.url("admin-store-1") + "/metrics")[2]
+        return max(float(line.split()[-1]) for line in text.splitlines() if line.startswith("penstock_store_stream_first_seq"))
+    wait_for("the stream without its event", lambda: first() > answer["offset"], 24)
+    assert state(tenant, answer["task"])["started_at"] is None
+    audit.wait_task(stack, tenant.id, answer["task"])
+    assert [t for t, _ in audit.transitions(stack, tenant.id, answer["task"])][-1] == "task.completed"

@@ -236,6 +236,15 @@ START_TEST(what_must_stay)
 	ck_assert(r.a.hold.known);
 	ck_assert_uint_eq(r.a.hold.position, 6);
 	ck_assert_uint_eq(r.a.hold.oldest_open, 5);
+	/* At rest: whoever goes on with it reads it from here. */
+	database_do(&r.d, "UPDATE tasks SET release_at = now() + interval '1 hour'"
+			  " WHERE first_seq = 5");
+	r.a.held = false;
+	store_pg_ask_hold(r.a.pg, 1000LL * 86400 * 365 * 100, on_hold, &r.a);
+	UNTIL(&r, r.a.held);
+	ck_assert(r.a.hold.known);
+	ck_assert_uint_eq(r.a.hold.oldest_open, 0);
+	database_do(&r.d, "UPDATE tasks SET release_at = NULL");
 	/* Too old to be waited for. */
 	r.a.held = false;
 	store_pg_ask_hold(r.a.pg, 1, on_hold, &r.a);
