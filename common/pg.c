@@ -122,16 +122,36 @@ int pg_exec(PGconn *conn, const char *sql, struct error *err)
 	return rc;
 }
 
-PGresult *pg_query(PGconn *conn, const char *sql, int n, const char *const *values,
-		   struct error *err)
+/* res, if it is good. */
+static PGresult *checked(PGconn *conn, PGresult *res, struct error *err)
 {
-	PGresult *res = PQexecParams(conn, sql, n, NULL, values, NULL, NULL, 0);
-
 	if (good(res))
 		return res;
 	pg_fail(conn, res, err);
 	PQclear(res);
 	return NULL;
+}
+
+PGresult *pg_query(PGconn *conn, const char *sql, int n, const char *const *values,
+		   struct error *err)
+{
+	return checked(conn, PQexecParams(conn, sql, n, NULL, values, NULL, NULL, 0), err);
+}
+
+int pg_prepare(PGconn *conn, const char *name, const char *sql, struct error *err)
+{
+	PGresult *res = checked(conn, PQprepare(conn, name, sql, 0, NULL), err);
+
+	if (!res)
+		return -1;
+	PQclear(res);
+	return 0;
+}
+
+PGresult *pg_execute(PGconn *conn, const char *name, int n, const char *const *values,
+		     struct error *err)
+{
+	return checked(conn, PQexecPrepared(conn, name, n, values, NULL, NULL, 0), err);
 }
 
 int pg_run(PGconn *conn, const char *sql, int n, const char *const *values, int64_t *changed,

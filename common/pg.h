@@ -37,6 +37,12 @@ PGresult *pg_query(PGconn *conn, const char *sql, int n, const char *const *valu
  */
 int pg_run(PGconn *conn, const char *sql, int n, const char *const *values, int64_t *changed,
 	   struct error *err) MUST_CHECK;
+/* A statement under a name that pg_execute() runs, parsed once and, after some times, planned once.
+ */
+int pg_prepare(PGconn *conn, const char *name, const char *sql, struct error *err) MUST_CHECK;
+/* As pg_query(). */
+PGresult *pg_execute(PGconn *conn, const char *name, int n, const char *const *values,
+		     struct error *err);
 /* For those who call libpq themselves: maps what went wrong (res may be NULL) and returns -1. */
 int pg_fail(PGconn *conn, const PGresult *res, struct error *err);
 /* Ends an open transaction if there is one; errors do not matter. */

@@ -44,27 +44,10 @@ int store_query_prepare(PGconn *conn, struct error *err)
 		    "SET default_transaction_read_only = on",
 		    err))
 		return -1;
-	for (size_t i = 0; i < sizeof(statements) / sizeof(statements[0]); i++) {
-		PGresult *res = PQprepare(conn, statements[i][0], statements[i][1], 0, NULL);
-		bool ok = PQresultStatus(res) == PGRES_COMMAND_OK;
-		int rc = ok ? 0 : pg_fail(conn, res, err);
-		PQclear(res);
-		if (rc)
-			return rc;
-	}
+	for (size_t i = 0; i < sizeof(statements) / sizeof(statements[0]); i++)
+		if (pg_prepare(conn, statements[i][0], statements[i][1], err))
+			return -1;
 	return 0;
-}
-
-static PGresult *run(PGconn *conn, const char *name, int n, const char *const *values,
-		     struct error *err)
-{
-	PGresult *res = PQexecPrepared(conn, name, n, values, NULL, NULL, 0);
-
-	if (PQresultStatus(res) == PGRES_TUPLES_OK)
-		return res;
-	pg_fail(conn, res, err);
-	PQclear(res);
-	return NULL;
 }
 
 /* --- pages -------------------------------------------------------------------------------------
@@ -145,7 +128,7 @@ int store_query_page(PGconn *conn, uint64_t epoch, const char *tenant, const cha
 	struct pg_int8 b = pg_int8((int64_t)room(page));
 	const char *values[] = {tenant, channel, e.text, a.text, u.text, l.text, b.text};
 
-	PGresult *res = run(conn, "place", 4, values, err);
+	PGresult *res = pg_execute(conn, "place", 4, values, err);
 	if (!res)
 		return -1;
 	page->position = (uint64_t)pg_int(res, 0, 0);
@@ -153,7 +136,7 @@ int store_query_page(PGconn *conn, uint64_t epoch, const char *tenant, const cha
 	page->before = (uint64_t)pg_int(res, 0, 2);
 	page->kept_from = pg_text(res, 0, 3) ? (uint64_t)pg_int(res, 0, 3) : page->position + 1;
 	PQclear(res);
-	res = run(conn, "page", 7, values, err);
+	res = pg_execute(conn, "page", 7, values, err);
 	if (!res)
 		return -1;
 	int rows = PQntuples(res);
@@ -170,7 +153,7 @@ int store_query_task(PGconn *conn, uint64_t epoch, const char *id, struct projec
 		     uint64_t *position, struct error *err)
 {
 	struct pg_int8 e = pg_int8((int64_t)epoch);
-	PGresult *res = run(conn, "task", 2, (const char *[]){id, e.text}, err);
+	PGresult *res = pg_execute(conn, "task", 2, (const char *[]){id, e.text}, err);
 
 	if (!res)
 		return -1;

@@ -66,10 +66,12 @@ struct store_release {
 
 static int prepare(PGconn *conn, struct error *err)
 {
-	return pg_exec(conn,
-		       "SET jit = off; SET statement_timeout = '30s'; SET lock_timeout = '10s';"
-		       "SELECT 1 FROM control.triggers LIMIT 0",
-		       err);
+	if (pg_exec(conn,
+		    "SET jit = off; SET statement_timeout = '30s'; SET lock_timeout = '10s';"
+		    "SELECT 1 FROM control.triggers LIMIT 0",
+		    err))
+		return -1;
+	return release_pg_prepare(conn, err);
 }
 
 static int seek_lead(struct store_release *s, PGconn *conn, struct error *err)

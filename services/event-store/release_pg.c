@@ -9,6 +9,8 @@
 #include "common/strbuf.h"
 #include "proto/command.pb-c.h"
 
+#define ANY "any" /* the name of any_sql */
+
 /* Each of them is answered by the first entry of a partial index. */
 static const char any_sql[] =
     "SELECT EXISTS (SELECT 1 FROM tasks WHERE epoch = $1 AND release_at IS NOT NULL),"
@@ -154,10 +156,19 @@ void release_due_forget(struct release_due *due, size_t *n)
 	*n = 0;
 }
 
+/* Planning it costs several times what it costs to run. The plan is kept, perhaps from a time when
+ * the tables were empty, so it must not be one that reads a whole table. */
+int release_pg_prepare(PGconn *conn, struct error *err)
+{
+	if (pg_exec(conn, "SET enable_seqscan = off", err))
+		return -1;
+	return pg_prepare(conn, ANY, any_sql, err);
+}
+
 int release_pg_any(PGconn *conn, uint64_t epoch, struct release_any *any, struct error *err)
 {
 	struct pg_int8 life = pg_int8((int64_t)epoch);
-	PGresult *res = pg_query(conn, any_sql, 1, (const char *[]){life.text}, err);
+	PGresult *res = pg_execute(conn, ANY, 1, (const char *[]){life.text}, err);
 	if (!res)
 		return -1;
 	any->releases = pg_bool(res, 0, 0);

@@ -64,6 +64,8 @@ struct release_any {
 	bool releases, redrives, replays, schedules, triggers, triggered;
 };
 
+/* Of a new connection, before release_pg_any(). */
+int release_pg_prepare(PGconn *conn, struct error *err) MUST_CHECK;
 /* Is there anything of each kind, due or not (schedules: due; triggered: events that wait)? Ten
  * times a second, so this one is cheap. */
 int release_pg_any(PGconn *conn, uint64_t epoch, struct release_any *any,
