@@ -66,6 +66,9 @@ struct loop {
 	pthread_t thread;         /* whose it is */
 	int64_t wakes_us;         /* while it waits: until then at most */
 	bool borrowed;
+	/* What borrowers removed while it waited: the system may have given out events for them. */
+	struct loop_io **gone;
+	size_t n_gone, cap_gone;
 };
 
 /* --- clock ------------------------------------------------------------------------------ */
@@ -293,15 +296,31 @@ int loop_io_mod(struct loop *loop, struct loop_io *io, uint32_t events, struct e
 	return 0;
 }
 
+static void forget_events(struct loop *loop, const struct loop_io *io, int from, int to)
+{
+	for (int i = from; i < to; i++)
+		if (loop->events[i].data.ptr == io)
+			loop->events[i].data.ptr = NULL;
+}
+
+static void note_gone(struct loop *loop, struct loop_io *io)
+{
+	if (loop->n_gone == loop->cap_gone) {
+		loop->cap_gone = loop->cap_gone ? 2 * loop->cap_gone : 16;
+		loop->gone = xrealloc(loop->gone, loop->cap_gone * sizeof(*loop->gone));
+	}
+	loop->gone[loop->n_gone++] = io;
+}
+
 void loop_io_del(struct loop *loop, struct loop_io *io)
 {
-	assert(!loop->borrowed); /* its events may have been fetched already */
 	/* Fails only if the descriptor is closed already, and then it is gone from the set as well.
 	 */
 	(void)control(loop, EPOLL_CTL_DEL, io, NULL);
-	for (int i = loop->at_event; i < loop->n_events; i++)
-		if (loop->events[i].data.ptr == io)
-			loop->events[i].data.ptr = NULL;
+	if (loop->borrowed)
+		note_gone(loop, io);
+	else
+		forget_events(loop, io, loop->at_event, loop->n_events);
 }
 
 static void run_events(struct loop *loop)
@@ -470,6 +489,7 @@ void loop_free(struct loop *loop)
 		close(loop->epoll_fd);
 	sem_destroy(&loop->idle);
 	free(loop->heap);
+	free(loop->gone);
 	free(loop);
 }
 
@@ -541,6 +561,8 @@ static int lend(struct loop *loop, int64_t wait_us)
 	n = wait_events(loop, wait_us);
 	while (sem_wait(&loop->idle) && errno == EINTR)
 		;
+	while (loop->n_gone)
+		forget_events(loop, loop->gone[--loop->n_gone], 0, n);
 	return n;
 }
 

@@ -83,9 +83,8 @@ void loop_post(struct loop *loop, struct loop_post *post);
 
 /* Another thread does a turn's work itself instead of waking the loop's for it: while the loop
  * waits and nothing was posted to it, it is kept from going on, and the borrower may do all that
- * only its thread may, except remove a descriptor. False: it is at work, or has mail; then post. So
- * whatever one thread posts and does by borrowing happens in that order. Not for long, and not
- * twice at a time. */
+ * only its thread may. False: it is at work, or has mail; then post. So whatever one thread posts
+ * and does by borrowing happens in that order. Not for long, and not twice at a time. */
 bool loop_borrow(struct loop *loop);
 void loop_return(struct loop *loop); /* the turn ends: its hooks run here */
 /* Is the caller the loop's thread, or its borrower? False before its first turn. */

@@ -9,6 +9,9 @@
 
 #define SWEEP_WIDTH    64 /* checks under way at one time after a reconnect */
 #define SWEEP_RETRY_US 1000000
+/* An event for so many sockets of reactors that sleep is written by who brought it: in about as
+ * much time as two threads need to be woken. */
+#define BORROWED_SOCKETS 16
 
 /* --- table -------------------------------------------------------------------------------- */
 
@@ -160,7 +163,7 @@ void channel_direct(struct hub *hub, const char *tenant, const char *channel,
 		deliver(c, channel_frame(hub, e, c->hash, 0, 0));
 }
 
-static void post_outbox(struct hub *hub, unsigned i)
+static void post_outbox(struct hub *hub, unsigned i, size_t *sockets)
 {
 	struct batch *b = hub->outbox[i];
 
@@ -168,7 +171,7 @@ static void post_outbox(struct hub *hub, unsigned i)
 		return;
 	hub->outbox[i] = NULL;
 	atomic_fetch_add_explicit(&b->reactor->mailbox, (int64_t)b->n, memory_order_relaxed);
-	reactor_deliver(b);
+	reactor_deliver(b, sockets);
 }
 
 /* Whoever was dropped from a full mailbox hears where the log ends once there is room. */
@@ -203,8 +206,10 @@ static void tell_behind(struct hub *hub)
 
 void channel_turn_end(struct hub *hub)
 {
+	size_t sockets = hub->borrowed ? BORROWED_SOCKETS : 0;
+
 	for (unsigned i = 0; i < hub->edge->n_reactors; i++)
-		post_outbox(hub, i);
+		post_outbox(hub, i, &sockets);
 	if (hub->behind)
 		tell_behind(hub);
 }
@@ -278,12 +283,14 @@ void channel_detach(struct hub *hub, struct topic *t)
 {
 	struct channel *c = find(hub, t->tenant, t->channel);
 	unsigned i = t->reactor->index;
+	size_t none = 0;
 
 	assert(c && c->slots[i].topic == t);
 	c->slots[i] = (struct slot){.topic = NULL};
 	if (--c->n_topics == 0)
 		channel_free(c);
-	post_outbox(hub, i); /* what is for this topic arrives before the answer that ends it */
+	post_outbox(hub, i,
+		    &none); /* what is for this topic arrives before the answer that ends it */
 	topic_post_detached(t);
 }
 

@@ -12,8 +12,8 @@
 
 #define ANSWER_MS  500
 #define LEASES_MAX 65536
-#define LOOK_AT    4  /* others, when one more tenant comes */
-#define ALONE_MS   20 /* for another edge that nobody has heard of yet */
+#define LOOK_AT    4   /* others, when one more tenant comes */
+#define ALONE_MS   100 /* for another edge that nobody has heard of yet */
 
 struct tenant_lease {
 	struct hub *hub;

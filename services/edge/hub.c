@@ -266,9 +266,12 @@ void hub_detach(struct hub *hub, struct topic *topic)
 
 static void on_turn_end(struct loop_hook *hook, void *arg)
 {
+	struct hub *hub = arg;
+
 	(void)hook;
-	door_turn_end(arg);
-	channel_turn_end(arg);
+	door_turn_end(hub);
+	channel_turn_end(hub);
+	hub->borrowed = false;
 }
 
 static void on_refresh(struct timer *timer, void *arg)

@@ -77,6 +77,7 @@ struct hub {
 	size_t n_channels, cap_channels;
 	struct channel *behind;
 	struct batch **outbox; /* by reactor; NULL: nothing in it */
+	bool borrowed;         /* by a reactor, which may do others' small work as well */
 	size_t sweep_at;       /* channels below are still to be checked after a reconnect */
 	unsigned sweeping;     /* checks under way */
 	bool sweep_failed;

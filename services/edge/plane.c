@@ -280,6 +280,7 @@ bool hub_command_at_once(struct hub *hub, struct command_request *r)
 		return false;
 	r->base.hub = hub;
 	r->start_us = loop_now_us(hub->loop);
+	hub->borrowed = true;
 	done = hub->bus && !hub->held && direct_publish(hub, r, false);
 	loop_return(hub->loop);
 	return done;

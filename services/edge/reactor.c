@@ -39,6 +39,7 @@ static void tell_metrics(struct reactor *r)
 	metric_add(s->writes, t->writes);
 	metric_add(s->batches, t->batches);
 	metric_add(s->deliveries, t->deliveries);
+	metric_add(s->lent, t->lent);
 	metric_add(s->out_bytes, t->queued);
 	*t = (struct tally){0};
 	tell_deflated(s, &r->deflater);
@@ -196,8 +197,39 @@ static void on_batch(struct loop_post *post)
 	free(b);
 }
 
-void reactor_deliver(struct batch *batch)
+static size_t sockets_of(const struct batch *b)
 {
+	size_t n = 0;
+
+	for (size_t i = 0; i < b->n; i++)
+		n += b->items[i].topic->n;
+	return n;
+}
+
+/* Only with its loop it can be seen how many subscribe. */
+static bool deliver_here(struct batch *b, size_t *sockets)
+{
+	struct reactor *r = b->reactor;
+	size_t n;
+	bool few;
+
+	if (!*sockets || !loop_borrow(r->loop))
+		return false;
+	n = sockets_of(b);
+	few = n <= *sockets;
+	if (few) {
+		*sockets -= n;
+		r->tally.lent += (int64_t)b->n;
+		on_batch(&b->post);
+	}
+	loop_return(r->loop);
+	return few;
+}
+
+void reactor_deliver(struct batch *batch, size_t *sockets)
+{
+	if (deliver_here(batch, sockets))
+		return;
 	batch->post.fn = on_batch;
 	loop_post(batch->reactor->loop, &batch->post);
 }

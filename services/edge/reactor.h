@@ -27,6 +27,7 @@ struct conn;
 
 struct tally { /* counted without atomics, told to the metrics once a turn */
 	int64_t frames_in, frames_out, bytes_in, bytes_out, writes, batches, deliveries;
+	int64_t lent;   /* channels' frames delivered on another reactor's thread */
 	int64_t queued; /* what was added to the sockets' queues, less what left them */
 };
 
@@ -90,7 +91,10 @@ static inline size_t reactor_conns(struct reactor *r)
 {
 	return atomic_load_explicit(&r->n_conns, memory_order_relaxed);
 }
-void reactor_deliver(struct batch *batch); /* owned */
+/* Who has the hub's loop; batch is owned. While the reactor sleeps and the batch is for *sockets at
+ * most, it is done on the caller's thread, which costs less than to wake the reactor's, and
+ * *sockets is less by them. */
+void reactor_deliver(struct batch *batch, size_t *sockets);
 /* The log's life; when it changes, everybody is closed with 4301. epoch is copied. */
 void reactor_epoch(struct reactor *r, const char *epoch);
 /* Closes all sockets, then calls stopped(arg) on the hub's loop. */

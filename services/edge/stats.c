@@ -112,6 +112,8 @@ void stats_init(struct stats *s, struct metrics *m)
 				       "events and deltas from the bus");
 	s->deliveries = metrics_counter(m, "penstock_edge_deliveries_total", NULL,
 					"events and deltas queued for a connection");
+	s->lent = metrics_counter(m, "penstock_edge_lent_total", NULL,
+				  "events delivered by another reactor than the sockets'");
 	s->repairs = metrics_counter(m, "penstock_edge_repairs_total", NULL,
 				     "missed live deliveries that were read from the log");
 	s->fetches =

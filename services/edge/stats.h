@@ -43,7 +43,7 @@ struct stats {
 	struct metric *streams;
 	struct metric *connections, *opened, *subscriptions, *topics, *channels;
 	struct metric *frames_in, *frames_out, *bytes_in, *bytes_out, *writes, *batches;
-	struct metric *events_in, *deliveries;
+	struct metric *events_in, *deliveries, *lent;
 	struct metric *dropped[DROP_N], *closed[CLOSED_N];
 	struct metric *repairs, *fetches, *fetch_failed, *paused, *malformed;
 	struct metric *deflate[DEFLATE_N];

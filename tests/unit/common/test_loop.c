@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -324,6 +325,76 @@ START_TEST(a_borrower_wakes_it_for_what_it_armed)
 }
 END_TEST
 
+struct leaver {
+	struct earlier e;
+	struct loop_io io;
+	int fd[2];
+	pid_t owner;
+};
+
+static void on_left(struct loop_io *io, uint32_t events, void *arg)
+{
+	(void)io;
+	(void)events;
+	(void)arg;
+	ck_abort_msg("an event of a descriptor that was removed");
+}
+
+/* How often a thread has gone to sleep. */
+static long sleeps_of(pid_t thread)
+{
+	char path[64], line[128];
+	long n = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/status", (int)thread);
+	f = fopen(path, "r");
+	ck_assert_ptr_nonnull(f);
+	while (fgets(line, sizeof(line), f) &&
+	       sscanf(line, "voluntary_ctxt_switches: %ld", &n) != 1)
+		;
+	fclose(f);
+	ck_assert_int_ge(n, 0);
+	return n;
+}
+
+static void *remove_what_has_happened(void *arg)
+{
+	struct leaver *l = arg;
+	long before;
+
+	while (!loop_borrow(l->e.loop))
+		usleep(100);
+	l->e.borrower = pthread_self();
+	before = sleeps_of(l->owner);
+	ck_assert_int_eq(write(l->fd[1], "x", 1), 1);
+	while (sleeps_of(l->owner) == before) /* until it has the event, and waits for its loop */
+		usleep(100);
+	loop_io_del(l->e.loop, &l->io);
+	timer_set(l->e.loop, &l->e.timer, 1000);
+	loop_return(l->e.loop);
+	return NULL;
+}
+
+START_TEST(a_borrower_may_remove_what_has_happened)
+{
+	struct leaver l = {.e.loop = new_loop(), .owner = gettid()};
+	struct error err = {0};
+	pthread_t thread;
+
+	ck_assert_int_eq(pipe(l.fd), 0);
+	l.io = (struct loop_io){.fd = l.fd[0], .events = EPOLLIN, .fn = on_left};
+	ck_assert_int_eq(loop_io_add(l.e.loop, &l.io, &err), 0);
+	timer_init(&l.e.timer, on_earlier, &l.e);
+	pthread_create(&thread, NULL, remove_what_has_happened, &l);
+	run(l.e.loop);
+	pthread_join(thread, NULL);
+	close(l.fd[0]);
+	close(l.fd[1]);
+	loop_free(l.e.loop);
+}
+END_TEST
+
 START_TEST(who_does_not_wait_is_not_to_be_borrowed)
 {
 	struct loop *loop = new_loop(), *sim = loop_new_sim(0);
@@ -604,8 +675,8 @@ END_TEST
 RUN_TESTS("loop", posts_of_each_thread_arrive_in_order, each_post_wakes_a_sleeping_loop,
 	  a_post_that_posts_waits_for_the_next_turn, a_stop_before_the_run_counts,
 	  posts_left_over_are_dropped, what_one_posts_and_does_himself_keeps_its_order,
-	  a_borrower_wakes_it_for_what_it_armed, who_does_not_wait_is_not_to_be_borrowed,
-	  timers_fire_in_order_and_not_early, a_timer_that_arms_itself_lets_the_turn_end,
-	  a_turn_without_wait_returns, a_removed_descriptor_hears_nothing_more,
-	  events_can_be_changed, hooks_run_after_everything_else, signals_arrive_on_the_loop,
-	  clocks_are_the_systems)
+	  a_borrower_wakes_it_for_what_it_armed, a_borrower_may_remove_what_has_happened,
+	  who_does_not_wait_is_not_to_be_borrowed, timers_fire_in_order_and_not_early,
+	  a_timer_that_arms_itself_lets_the_turn_end, a_turn_without_wait_returns,
+	  a_removed_descriptor_hears_nothing_more, events_can_be_changed,
+	  hooks_run_after_everything_else, signals_arrive_on_the_loop, clocks_are_the_systems)

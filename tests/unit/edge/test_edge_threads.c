@@ -567,6 +567,24 @@ static void *pulse(void *arg)
 	return NULL;
 }
 
+/* Subscribes and vanishes, again and again: whoever writes to it finds it gone. */
+static void *visit(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&finish)) {
+		struct wsclient c;
+
+		if (!come_in(&c, true, 0)) {
+			complain("a visitor cannot come in");
+			return NULL;
+		}
+		say(&c, "{\"op\":\"subscribe\",\"id\":1,\"channel\":\"eph.order\"}");
+		json_decref(hear_op(&c, "event", NULL));
+		wsclient_reset(&c);
+	}
+	return NULL;
+}
+
 static struct hearer hearers[LISTENERS];
 
 static bool all_hear(void)
@@ -579,25 +597,31 @@ static bool all_hear(void)
 
 START_TEST(the_direct_road_has_one_order)
 {
-	pthread_t talkers[TALKERS];
+	pthread_t talkers[TALKERS], visitor;
+	struct stats *stats;
 
 	start(NULL);
+	stats = &atomic_load(&edge)->stats;
 	for (int i = 0; i < LISTENERS; i++)
 		pthread_create(&hearers[i].thread, NULL, hear_pulses, &hearers[i]);
 	ck_assert(until(all_hear));
+	pthread_create(&visitor, NULL, visit, NULL);
 	for (uintptr_t i = 0; i < TALKERS; i++)
 		pthread_create(&talkers[i], NULL, pulse, (void *)i);
 	for (int i = 0; i < TALKERS; i++)
 		pthread_join(talkers[i], NULL);
 	for (int i = 0; i < LISTENERS; i++)
 		pthread_join(hearers[i].thread, NULL);
-	no_complaint();
+	atomic_store(&finish, true);
 	for (int i = 0; i < LISTENERS; i++) {
 		ck_assert_int_eq(hearers[i].n, TALKERS * PULSES);
 		ck_assert_mem_eq(hearers[i].order, hearers[0].order, sizeof(hearers[0].order));
 	}
-	ck_assert_int_gt(metric_get(atomic_load(&edge)->stats.direct), TALKERS * PULSES / 2);
+	ck_assert_int_gt(metric_get(stats->direct), TALKERS * PULSES / 2);
+	ck_assert_int_gt(metric_get(stats->lent), 0);
 	stop();
+	pthread_join(visitor, NULL);
+	no_complaint();
 }
 END_TEST
 
