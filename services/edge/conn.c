@@ -272,11 +272,15 @@ static void send_close(struct conn *c, unsigned code, const char *reason)
 	receipts_closing(c, code == CLOSE_SLOW);
 	if (code == CLOSE_SLOW)
 		cut(c);
-	if (c->principal && (code / 100 == 41 || code / 100 == 42))
-		(void)conn_renew(c); /* it may come back, and has perhaps not read for long */
+	/* It may come back, and has perhaps not read for long. */
+	bool back = c->principal && (code / 100 == 41 || code / 100 == 42);
+	if (back)
+		(void)conn_renew(c);
 	if (!send_control(c, WS_CLOSE, payload, n)) {
 		receipts_closing(c, true);
 		cut(c);
+		if (back) /* the token went with the rest */
+			(void)conn_renew(c);
 		(void)send_control(c, WS_CLOSE, payload, n);
 	}
 	c->close_sent = true;
