@@ -209,12 +209,7 @@ fuzzers: $(addprefix $(BUILD)/,$(FUZZ))
 fuzz:
 	@$(MAKE) --no-print-directory BUILD=build/fuzz CC=clang CFLAGS='-O1 -g' \
 	    SAN=fuzzer-no-link,address,undefined fuzzers
-	@set -e; for f in $(FUZZ); do \
-	    echo "$$f: $(FUZZ_S) s"; mkdir -p build/fuzz/corpus/$$f tests/fuzz/corpus/$$f; \
-	    build/fuzz/$$f -max_total_time=$(FUZZ_S) -timeout=10 -rss_limit_mb=2048 -max_len=65536 \
-	        -print_final_stats=1 -verbosity=0 -artifact_prefix=build/fuzz/$$f- \
-	        build/fuzz/corpus/$$f tests/fuzz/corpus/$$f; \
-	done
+	@FUZZ_S=$(FUZZ_S) tests/run-fuzz $(FUZZ)
 
 install: $(BINS)
 	install -d $(DESTDIR)$(PREFIX)/bin
