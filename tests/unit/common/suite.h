@@ -33,6 +33,13 @@ static inline int run_tests(const char *name, void (*before)(void), void (*after
                                                                                                    \
 		return run_tests(name, before, after, tests, sizeof(tests) / sizeof(*tests));      \
 	}
+/* Random runs that cost much: the code is the same with each sanitizer, the time is not. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define RUNS_OF(n) ((n) / 5)
+#else
+#define RUNS_OF(n) (n)
+#endif
+
 #define RUN_TESTS(name, ...) RUN_TESTS_WITH(name, NULL, NULL, __VA_ARGS__)
 
 #endif

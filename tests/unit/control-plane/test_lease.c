@@ -481,7 +481,7 @@ static void check_limits(uint64_t seed)
 START_TEST(never_above_a_limit)
 {
 	const char *more = getenv("LEASE_SEEDS");
-	int seeds = more ? atoi(more) : 100;
+	int seeds = more ? atoi(more) : RUNS_OF(100);
 	int64_t done = 0;
 	for (int seed = 0; seed < seeds; seed++) {
 		struct rng rng;

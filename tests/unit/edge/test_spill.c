@@ -290,10 +290,10 @@ START_TEST(random_runs)
 {
 	unsigned spills = 0, gaps = 0;
 
-	for (uint64_t seed = 1; seed <= 1000; seed++)
+	for (uint64_t seed = 1; seed <= RUNS_OF(1000); seed++)
 		one_run(seed, &spills, &gaps);
 	/* The runs were about something, and each spill was told once. */
-	ck_assert_uint_gt(spills, 1000);
+	ck_assert_uint_gt(spills, RUNS_OF(1000));
 	ck_assert_uint_eq(spills, gaps);
 }
 END_TEST
