@@ -315,6 +315,19 @@ START_TEST(credit_can_be_taken_back)
 }
 END_TEST
 
+/* The durable consumer acknowledges its first two messages, and is left. */
+static void take_two(struct note *note)
+{
+	struct bus_consumer *c = consume(w.bus, NULL, 30000, 0, note);
+
+	bus_consumer_want(c, 2);
+	world_until(&w, &note->n, 2);
+	bus_claim_ack(note->claims[0]);
+	bus_claim_ack(note->claims[1]);
+	bus_consumer_close(c);
+	world_fence(&w);
+}
+
 START_TEST(a_durable_goes_on_where_it_was)
 {
 	struct note note = {0};
@@ -322,13 +335,7 @@ START_TEST(a_durable_goes_on_where_it_was)
 
 	world_stream(&w, (struct bus_stream_conf){0});
 	fill(4);
-	c = consume(w.bus, NULL, 30000, 0, &note);
-	bus_consumer_want(c, 2);
-	world_until(&w, &note.n, 2);
-	bus_claim_ack(note.claims[0]);
-	bus_claim_ack(note.claims[1]);
-	bus_consumer_close(c);
-	world_fence(&w);
+	take_two(&note);
 	c = consume(w.bus, NULL, 30000, 0, &note);
 	bus_consumer_want(c, 10);
 	world_until(&w, &note.n, 4);
@@ -477,13 +484,7 @@ START_TEST(a_durable_consumer_can_be_removed)
 
 	world_stream(&w, (struct bus_stream_conf){0});
 	fill(2);
-	c = consume(w.bus, NULL, 30000, 0, &note);
-	bus_consumer_want(c, 2);
-	world_until(&w, &note.n, 2);
-	bus_claim_ack(note.claims[0]);
-	bus_claim_ack(note.claims[1]);
-	bus_consumer_close(c);
-	world_fence(&w);
+	take_two(&note);
 	bus_consumer_remove(w.other, w.prefix, "all", note_done, &removed);
 	world_until(&w, &removed.n, 1);
 	ck_assert_int_eq(removed.result, BUS_OK);

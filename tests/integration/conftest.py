@@ -4,6 +4,7 @@ Each test has tenants of its own, so tests share a stack in any order and at any
 PENSTOCK_BIN chooses the binaries (a sanitizer build), PENSTOCK_TEST_KEEP=1 keeps the folders.
 """
 import asyncio
+import contextlib
 import functools
 import inspect
 import itertools
@@ -102,14 +103,21 @@ def pytest_runtest_makereport(item, call):
                     report.sections.append((f"{service} ({one.log(service)})", one.tail(service, 12)))
 
 
-@pytest.fixture(scope="session")
-def stack():
-    stack = make_stack(edges=2, routers=2, workers=2, stores=1)
+@contextlib.contextmanager
+def running_stack(**kw):
+    """A stack with what all tests find, until the block ends."""
+    stack = make_stack(**kw)
     try:
         provision(stack.start())
         yield stack
     finally:
         end_stack(stack)
+
+
+@pytest.fixture(scope="session")
+def stack():
+    with running_stack(edges=2, routers=2, workers=2, stores=1) as stack:
+        yield stack
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import websockets
 import yaml
 
 from client import Client, Refused
-from conftest import ROOT, Tenant, chat, end_stack, make_stack, provision
+from conftest import ROOT, Tenant, chat, running_stack
 from stack import http
 
 DOC = yaml.safe_load((ROOT / "docs/asyncapi.yaml").read_text())
@@ -225,14 +225,10 @@ class Recorder(Client):
 
 @pytest.fixture(scope="module")
 def own():
-    stack = make_stack(edges=2, routers=1, workers=1, stores=1, env={"edge": {
+    with running_stack(edges=2, routers=1, workers=1, stores=1, env={"edge": {
         "PENSTOCK_EDGE_OUT_SOFT_BYTES": SOFT, "PENSTOCK_EDGE_RESUME_TTL_MS": 1000, "PENSTOCK_EDGE_PING_MS": 300,
-        "PENSTOCK_EDGE_PONG_MS": 200, "PENSTOCK_EDGE_DRAIN_MS": 500, "PENSTOCK_EDGE_DRAIN_SPREAD_MS": 100}})
-    try:
-        provision(stack.start())
+        "PENSTOCK_EDGE_PONG_MS": 200, "PENSTOCK_EDGE_DRAIN_MS": 500, "PENSTOCK_EDGE_DRAIN_SPREAD_MS": 100}}) as stack:
         yield stack
-    finally:
-        end_stack(stack)
 
 
 async def channels_and_commands(c):

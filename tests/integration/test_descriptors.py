@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from client import Client
-from conftest import Tenant, end_stack, make_stack, provision
+from conftest import Tenant, running_stack
 from stack import http, wait_for
 
 REQUEST = b"GET /v1/locate HTTP/1.1\r\nHost: edge\r\n\r\n"
@@ -16,12 +16,8 @@ RESERVE = 64  # descriptors that an edge keeps for all but its clients
 
 @pytest.fixture(scope="module")
 def stack():
-    stack = make_stack(edges=1, routers=1, workers=1, stores=1)
-    try:
-        provision(stack.start())
+    with running_stack(edges=1, routers=1, workers=1, stores=1) as stack:
         yield stack
-    finally:
-        end_stack(stack)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 import audit
-from conftest import Tenant, end_stack, make_stack, provision
+from conftest import Tenant, running_stack
 from line import Line
 from natsraw import Nats
 from runtimes import ROOT, Missing, Node
@@ -69,14 +69,10 @@ globalThis.reader = (client, channel, options) => {
 @pytest.fixture(scope="module")
 def broken():
     """Two of what is killed, one router; short waits, so that what is waited for is what happens."""
-    stack = make_stack(edges=2, routers=1, workers=2, stores=1, env={
+    with running_stack(edges=2, routers=1, workers=2, stores=1, env={
         "worker": {"PENSTOCK_WORKER_ACK_WAIT_MS": 2000, "PENSTOCK_WORKER_GRACE_MS": 2000},
-        "edge": {"PENSTOCK_EDGE_COMMAND_MS": 1500, "PENSTOCK_EDGE_PING_MS": 1000, "PENSTOCK_EDGE_PONG_MS": 500}})
-    try:
-        provision(stack.start())
+        "edge": {"PENSTOCK_EDGE_COMMAND_MS": 1500, "PENSTOCK_EDGE_PING_MS": 1000, "PENSTOCK_EDGE_PONG_MS": 500}}) as stack:
         yield stack
-    finally:
-        end_stack(stack)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from conftest import end_stack, make_stack, provision
+from conftest import running_stack
 from runtimes import ROOT
 from stack import http, wait_for
 
@@ -25,12 +25,8 @@ globalThis.bubbles = () => [...document.querySelectorAll(".message .bubble")].ma
 
 @pytest.fixture(scope="module")
 def own():
-    stack = make_stack(edges=1, routers=1, workers=1, stores=1)
-    try:
-        provision(stack.start())
+    with running_stack(edges=1, routers=1, workers=1, stores=1) as stack:
         yield stack
-    finally:
-        end_stack(stack)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 import audit
 from client import Client, Refused
-from conftest import PIPELINES, Tenant, end_stack, make_stack, provision
+from conftest import PIPELINES, Tenant, running_stack
 from receiver import Receiver, make, state
 from stack import http, wait_for
 from traffic import Traffic
@@ -21,14 +21,10 @@ DOCUMENT = "A penstock feeds a turbine. The gate decides how much water goes thr
 @pytest.fixture(scope="module")
 def broken():
     """Short waits, so that what is waited for in a test is what happens and not a default."""
-    stack = make_stack(edges=2, routers=2, workers=2, stores=1, env={
+    with running_stack(edges=2, routers=2, workers=2, stores=1, env={
         "worker": {"PENSTOCK_WORKER_ACK_WAIT_MS": 2000, "PENSTOCK_WORKER_GRACE_MS": 2000},
-        "edge": {"PENSTOCK_EDGE_COMMAND_MS": 1500, "PENSTOCK_EDGE_DRAIN_MS": 500}})
-    try:
-        provision(stack.start())
+        "edge": {"PENSTOCK_EDGE_COMMAND_MS": 1500, "PENSTOCK_EDGE_DRAIN_MS": 500}}) as stack:
         yield stack
-    finally:
-        end_stack(stack)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import time
 import pytest
 
 import audit
-from conftest import Tenant, end_stack, make_stack, provision
+from conftest import Tenant, running_stack
 from stack import http, wait_for
 from transitions import Log
 
@@ -14,14 +14,10 @@ RATE = 50
 
 @pytest.fixture(scope="module")
 def broken():
-    stack = make_stack(edges=1, routers=2, workers=1, stores=2,
+    with running_stack(edges=1, routers=2, workers=1, stores=2,
                        env={"store": {"PENSTOCK_STORE_RELEASE_PER_S": RATE},
-                            "worker": {"PENSTOCK_WORKER_ACK_WAIT_MS": 2000, "PENSTOCK_WORKER_GRACE_MS": 500}})
-    try:
-        provision(stack.start())
+                            "worker": {"PENSTOCK_WORKER_ACK_WAIT_MS": 2000, "PENSTOCK_WORKER_GRACE_MS": 500}}) as stack:
         yield stack
-    finally:
-        end_stack(stack)
 
 
 @pytest.fixture
