@@ -161,6 +161,12 @@ static void answer(struct link *link, const struct sub_answer *a)
 	free(id);
 }
 
+/* The position that was asked for is continued. */
+static void answer_continued(struct link *link)
+{
+	answer(link, &(struct sub_answer){.offset = link->after, .recovered = true});
+}
+
 /* Unless it has got ahead of this reactor's stream: then what still comes up to its own position is
  * known to the client. */
 static void go_live(struct link *link)
@@ -344,6 +350,9 @@ static void pump(struct link *link)
 
 		switch (history_next(link->history, &item)) {
 		case HISTORY_DELIVER:
+			/* The log began while it was asked how far it goes: no page needed. */
+			if (!link->answered)
+				answer_continued(link);
 			deliver_held(link, &item, before);
 			break;
 		case HISTORY_SKIP:
@@ -568,8 +577,7 @@ static void on_asked(struct request *base)
 		link->history->pos = link->after;
 		link_reach(link, l->last);
 		if (l->last == link->after)
-			answer(link,
-			       &(struct sub_answer){.offset = link->after, .recovered = true});
+			answer_continued(link);
 	}
 	free(l);
 	if (link->topic->located)
@@ -601,7 +609,7 @@ static void begin_after(struct link *link, uint64_t pos)
 	start_holding(link, link->after, pos);
 	history_failed(link->history);
 	if (link->after == pos)
-		answer(link, &(struct sub_answer){.offset = pos, .recovered = true});
+		answer_continued(link);
 	pump(link);
 }
 

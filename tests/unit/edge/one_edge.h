@@ -1,0 +1,32 @@
+/* One edge on simulated time, with a fake broker and socket pairs instead of connections; it knows
+ * the tenant "acme" and a key. Threads: the test's, which has one such edge at a time. */
+#ifndef PENSTOCK_TEST_ONE_EDGE_H
+#define PENSTOCK_TEST_ONE_EDGE_H
+
+#include <stdint.h>
+
+#include "services/edge/edge.h"
+
+#define PARTS   4
+#define ROAD_US 2 /* of a message through the fake broker */
+
+extern struct loop *loop;
+extern struct bus *bus; /* of everybody but the edge */
+extern unsigned n_fds;
+extern int fds[300]; /* the clients' ends */
+
+void one_edge_begin(unsigned sockets); /* who subscribe to "room.1" */
+void one_edge_end(void);
+void run_until(int64_t at_us);
+/* The text as one frame. */
+void say(int fd, const char *text);
+/* A client more; after: NULL, or the position to subscribe from, as JSON. To <room>.<n>. */
+void come_in(const char *room, unsigned n, const char *after);
+/* How many sockets have got this text since they were read last, and the second behind it (NULL:
+ * none); NULL for both: those that have got nothing. */
+unsigned heard(const char *first, const char *second);
+/* Ephemeral, or into the log. */
+void publish_to(const char *channel, const char *data);
+void store_to(const char *channel, const char *data);
+
+#endif
