@@ -81,6 +81,8 @@ static void on_connection(void *arg, bool connected)
 
 	log_at(connected ? LOG_INFO : LOG_WARN,
 	       connected ? "connected to NATS" : "NATS connection lost");
+	for (unsigned i = 0; !connected && i < hub->edge->n_reactors; i++)
+		reactor_cut_off(hub->edge->reactors[i]);
 	if (connected && hub->was_connected)
 		channel_sweep(hub);
 	if (connected && hub->usage_sub)

@@ -273,6 +273,29 @@ void reactor_epoch(struct reactor *r, const char *epoch)
 	loop_post(r->loop, &e->post);
 }
 
+struct cut_off_post {
+	struct loop_post post;
+	struct reactor *reactor;
+};
+
+static void on_cut_off(struct loop_post *post)
+{
+	struct reactor *r = ((struct cut_off_post *)post)->reactor;
+	struct topic *t;
+
+	free(post);
+	for (size_t at = 0; (t = table_next(&r->topics, &at));)
+		topic_cut_off(t);
+}
+
+void reactor_cut_off(struct reactor *r)
+{
+	struct cut_off_post *c = xmalloc(sizeof(*c));
+
+	*c = (struct cut_off_post){.post.fn = on_cut_off, .reactor = r};
+	loop_post(r->loop, &c->post);
+}
+
 /* --- life --------------------------------------------------------------------------------- */
 
 /* Said once for all reactors. */

@@ -97,6 +97,7 @@ static inline size_t reactor_conns(struct reactor *r)
 void reactor_deliver(struct batch *batch, size_t *sockets);
 /* The log's life; when it changes, everybody is closed with 4301. epoch is copied. */
 void reactor_epoch(struct reactor *r, const char *epoch);
+void reactor_cut_off(struct reactor *r); /* the bus is away */
 /* Closes all sockets, then calls stopped(arg) on the hub's loop. */
 void reactor_stop(struct reactor *r, void (*stopped)(void *arg), void *arg);
 /* Afterwards: frees what is left, ends the thread and waits for it. */

@@ -230,9 +230,9 @@ void topic_live(struct topic *t, struct frame *frame)
 	struct out_ref *ref = out_ref_new(&t->reactor->pool, frame);
 	uint64_t prev = frame->prev;
 
-	/* prev 0 after an event that we know of: the stream was trimmed behind it, and cannot say
-	 * whether something was in between. Then the log is asked. */
-	if (frame->offset && !prev && t->real)
+	/* prev 0 after an event that we know of, or that we may have missed: the stream was trimmed
+	 * behind it, and cannot say whether something was in between. Then the log is asked. */
+	if (frame->offset && !prev && (t->real || t->cut_off))
 		prev = frame->offset - 1;
 	if (t->history) {
 		hold(t, ref, prev);
@@ -287,6 +287,7 @@ static void on_located(struct request *base)
 	}
 	if (!l->failed) {
 		t->located = true;
+		t->cut_off = false;
 		t->real = l->real;
 		t->history->pos = l->last;
 		history_failed(t->history); /* it held until now */
@@ -335,6 +336,11 @@ struct topic *topic_get(struct reactor *r, const char *tenant, const char *chann
 	if (!t->located && !t->locating && !t->detaching)
 		locate(t);
 	return t;
+}
+
+void topic_cut_off(struct topic *t)
+{
+	t->cut_off = t->located;
 }
 
 void topic_renew(struct topic *t)

@@ -76,6 +76,8 @@ struct topic {
 	unsigned part;
 	bool attached, locating, located, detaching;
 	bool real;     /* pos is an event's offset, not only where the stream began a moment ago */
+	bool cut_off;  /* there may have been events that the stream no longer knows of, though it
+			  had none */
 	bool receipts; /* of some link there is something to tell */
 	unsigned busy; /* requests under way */
 	uint32_t life; /* answers to what was asked before topic_renew() do not count */
@@ -102,6 +104,8 @@ void link_end(struct link *link);
 /* The socket has room again. */
 void link_resume(struct link *link);
 
+/* The bus is away, for longer than the stream keeps events perhaps. */
+void topic_cut_off(struct topic *t);
 /* The log was made anew: no position is known any more. Those who subscribe are being closed. */
 void topic_renew(struct topic *t);
 

@@ -10,13 +10,14 @@
 #include "common/ids.h"
 #include "common/topology.h"
 #include "common/ws.h"
-#include "proto/event.pb-c.h"
 #include "services/edge/reactor.h"
 #include "tests/unit/common/suite.h"
 
 struct loop *loop;
 static struct fake_broker *broker;
 struct bus *bus;
+uint64_t log_epoch;
+static struct bus *edge_bus; /* the edge's */
 static struct topology *topology;
 static struct edge_conf conf;
 static struct edge *edge;
@@ -30,7 +31,8 @@ static struct bus *open_edge_bus(struct loop *l, const struct edge_conf *c, stru
 	(void)c;
 	(void)m;
 	(void)err;
-	return bus_fake_open(broker, "edge");
+	edge_bus = bus_fake_open(broker, "edge");
+	return edge_bus;
 }
 
 static void on_put(void *arg, const struct bus_ack *ack)
@@ -44,7 +46,7 @@ static void on_topology(void *arg, uint64_t epoch)
 	char hash[65], key[200];
 
 	(void)arg;
-	(void)epoch;
+	log_epoch = epoch;
 	sha256_hex("s3cret", 6, hash);
 	snprintf(key, sizeof(key),
 		 "{\"id\":\"k1\",\"tenant\":\"acme\",\"hash\":\"%s\",\"scopes\":[\"subscribe\","
@@ -111,17 +113,23 @@ unsigned heard(const char *first, const char *second)
 	return n;
 }
 
+void event_of(Penstock__Event *e, const char *channel, const char *data)
+{
+	penstock__event__init(e);
+	e->id = (char *)"018f0000-0000-7000-8000-000000000000";
+	e->tenant = (char *)"acme";
+	e->channel = (char *)channel;
+	e->type = (char *)"cursor.move";
+	e->version = 1;
+	e->data = (ProtobufCBinaryData){strlen(data), (uint8_t *)data};
+	e->time_us = loop_wall_us(loop);
+}
+
 static size_t pack(const char *channel, const char *data, uint8_t packed[static 512])
 {
-	Penstock__Event e = PENSTOCK__EVENT__INIT;
+	Penstock__Event e;
 
-	e.id = (char *)"018f0000-0000-7000-8000-000000000000";
-	e.tenant = (char *)"acme";
-	e.channel = (char *)channel;
-	e.type = (char *)"cursor.move";
-	e.version = 1;
-	e.data = (ProtobufCBinaryData){strlen(data), (uint8_t *)data};
-	e.time_us = loop_wall_us(loop);
+	event_of(&e, channel, data);
 	ck_assert_uint_lt(penstock__event__get_packed_size(&e), 512);
 	return penstock__event__pack(&e, packed);
 }
@@ -142,6 +150,11 @@ void store_to(const char *channel, const char *data)
 
 	bus_store(bus, s.text, &(struct bus_store_opts){.expect_last_seq = -1}, packed,
 		  pack(channel, data, packed), on_put, NULL);
+}
+
+void cut_off(bool cut)
+{
+	bus_fake_partition(edge_bus, cut);
 }
 
 void one_edge_begin(unsigned sockets)
