@@ -1,8 +1,8 @@
 /* penstock.v1.protobuf: a ClientFrame of proto/client.proto as the members that its JSON would
  * have. */
+#include "common/pbwire.h"
 #include "common/ws.h"
 #include "services/edge/client_msg_int.h"
-#include "services/edge/pbwire.h"
 
 #define BAD(...) client_refuse(why, "bad_request", __VA_ARGS__)
 

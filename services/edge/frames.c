@@ -3,8 +3,8 @@
 #include <assert.h>
 
 #include "common/ids.h"
+#include "common/pbwire.h"
 #include "services/edge/jscan.h"
-#include "services/edge/pbwire.h"
 
 #define LIT(b, text) strbuf_add((b), (text), sizeof(text) - 1)
 

@@ -1,9 +1,9 @@
 #include "services/edge/wire.h"
 
+#include "common/pbwire.h"
 #include "common/textscan.h"
 #include "common/ws.h"
 #include "services/edge/jscan.h"
-#include "services/edge/pbwire.h"
 
 bool wire_event(const void *data, size_t len, struct event_view *out)
 {

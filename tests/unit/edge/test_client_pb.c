@@ -1,7 +1,7 @@
 /* What a client may say in protobuf: the same as in JSON, and refused for the same. */
+#include "common/pbwire.h"
 #include "proto/client.pb-c.h"
 #include "services/edge/client_msg.h"
-#include "services/edge/pbwire.h"
 #include "services/edge/resume.h"
 #include "tests/unit/common/suite.h"
 

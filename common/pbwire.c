@@ -1,4 +1,4 @@
-#include "services/edge/pbwire.h"
+#include "common/pbwire.h"
 
 #include <assert.h>
 

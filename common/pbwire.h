@@ -1,7 +1,7 @@
 /* The protobuf wire format, read without copying and written without a tree: for the messages that
  * pass by the ten thousands. Everything else goes through protobuf-c. Pure; threads: any. */
-#ifndef PENSTOCK_EDGE_PBWIRE_H
-#define PENSTOCK_EDGE_PBWIRE_H
+#ifndef PENSTOCK_PBWIRE_H
+#define PENSTOCK_PBWIRE_H
 
 #include <stdint.h>
 
