@@ -1,5 +1,6 @@
-/* What the modes fanout and idle speak over WebSocket: Penstock's protocol, and for comparison
- * nchan's (a channel is a URL, a message is a frame) and NATS's (its lines, several in a frame).
+/* What the modes fanout and idle speak over WebSocket: Penstock's protocol in its two encodings,
+ * and for comparison nchan's (a channel is a URL, a message is a frame) and NATS's (its lines,
+ * several in a frame).
  *
  * Threads: the loop's. Nothing here keeps what it is given. */
 #ifndef LOAD_DIALECT_H
@@ -26,6 +27,7 @@ struct heard {
 	enum said what;
 	const char *text; /* of an event: what was published is somewhere in it */
 	size_t len;
+	char code[32]; /* of a refusal: why, in a word */
 };
 
 /* A client's place: what it subscribes to or publishes on, and as whom. */
@@ -38,20 +40,22 @@ struct place {
 struct dialect {
 	const char *name;
 	enum ws_opcode opcode;
-	bool answers; /* a subscription is answered; else it stands with the connection */
+	/* Publishes without an answer that one more would be refused with; 0: there is no bound. */
+	unsigned unanswered_max;
 	/* token: NULL: it is not said here. */
 	void (*request)(struct strbuf *out, const char *host, const char *port, const char *token,
 			const struct place *place);
 	bool (*greeting)(const char *text, size_t len); /* NULL: none, open at once */
-	/* A publisher subscribes to nothing, but may have to say hello. */
-	void (*subscribe)(struct client *c, const struct place *place);
+	/* A publisher subscribes to nothing, but may have to say hello. False: it stands with the
+	 * connection, and no SAID_READY comes. */
+	bool (*subscribe)(struct client *c, const struct place *place);
 	void (*publish)(struct client *c, const char *channel, const char *type,
 			const char *payload, size_t len);
 	/* Takes the next message off the front of a frame; the bytes taken, at least one. */
 	size_t (*read)(struct client *c, const char *text, size_t len, struct heard *heard);
 };
 
-extern const struct dialect dialect_penstock, dialect_nchan, dialect_nats;
+extern const struct dialect dialect_penstock, dialect_protobuf, dialect_nchan, dialect_nats;
 const struct dialect *dialect_named(const char *name); /* NULL: no such one */
 
 #endif

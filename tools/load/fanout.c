@@ -18,7 +18,6 @@
 #define PAYLOAD_MAX 900
 #define STALLED_US  1000000 /* without a rate: what is not delivered by then is lost */
 #define SIZE_MIN    64
-#define UNANSWERED  240
 
 struct state {
 	struct load *load;
@@ -82,11 +81,11 @@ static void publish(struct state *s, unsigned channel)
 	}
 }
 
-/* A publisher that is owed this many answers would be refused (256 of one connection). */
 static bool may_ask(const struct state *s)
 {
-	return s->load->opt->dialect != &dialect_penstock ||
-	       s->asked - s->answered < (uint64_t)UNANSWERED * s->n_channels;
+	uint64_t max = s->load->opt->dialect->unanswered_max;
+
+	return !max || s->asked - s->answered < max * s->n_channels;
 }
 
 static bool room(const struct state *s)
@@ -182,14 +181,12 @@ static void ready(struct state *s)
 static void on_open(struct client *c)
 {
 	struct state *s = c->arg;
-	const struct dialect *d = s->load->opt->dialect;
 	struct place place;
 
 	if (c->pool->open == c->pool->n)
 		s->open_us = load_clock_us();
 	place_of(c, &place);
-	d->subscribe(c, &place);
-	if (!d->answers || (place.publishes && d == &dialect_penstock))
+	if (!s->load->opt->dialect->subscribe(c, &place))
 		ready(s);
 }
 
@@ -241,7 +238,6 @@ static void on_text(struct client *c, const char *text, size_t len)
 	struct state *s = c->arg;
 	const struct dialect *d = s->load->opt->dialect;
 	struct heard h;
-	char code[32];
 
 	for (size_t n; len && c->state == CLIENT_OPEN; text += n, len -= n) {
 		n = d->read(c, text, len, &h);
@@ -253,10 +249,7 @@ static void on_text(struct client *c, const char *text, size_t len)
 			s->answered++;
 		else if (h.what == SAID_REFUSED) {
 			s->answered++;
-			errors_count(&s->load->errors,
-				     scan_text(h.text, h.len, "\"code\":\"", code, sizeof(code))
-					 ? code
-					 : "refused");
+			errors_count(&s->load->errors, h.code);
 		} else if (h.what == SAID_BAD)
 			errors_count(&s->load->errors, "not understood");
 	}

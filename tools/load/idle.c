@@ -61,8 +61,7 @@ static void on_open(struct client *c)
 		struct place place;
 
 		place_nth(c, i, &place);
-		o->dialect->subscribe(c, &place);
-		if (!o->dialect->answers)
+		if (!o->dialect->subscribe(c, &place))
 			ready(s, c);
 	}
 }
@@ -71,7 +70,6 @@ static void on_text(struct client *c, const char *text, size_t len)
 {
 	struct state *s = c->arg;
 	struct heard h;
-	char code[32];
 
 	for (size_t n; len && c->state == CLIENT_OPEN; text += n, len -= n) {
 		n = s->load->opt->dialect->read(c, text, len, &h);
@@ -79,9 +77,7 @@ static void on_text(struct client *c, const char *text, size_t len)
 			ready(s, c);
 		} else if (h.what == SAID_REFUSED || h.what == SAID_BAD) {
 			errors_count(&s->load->errors,
-				     scan_text(h.text, h.len, "\"code\":\"", code, sizeof(code))
-					 ? code
-					 : "?");
+				     h.what == SAID_BAD ? "not understood" : h.code);
 			s->load->failed = true;
 			loop_stop(s->load->loop);
 		}
