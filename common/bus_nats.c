@@ -53,22 +53,13 @@ static struct core *core_new(struct error *err)
 	return core;
 }
 
-/* cnats frees a message in a thread of its own, which each one wakes: so many go there at once. */
-static void free_spent(struct core *core)
+/* cnats would leave each message to a thread of its own, which has to be woken and frees what this
+ * one allocates, so that the two wait for each other in malloc(). What this function does not take
+ * cnats frees at once, and ours is found before its own (docs/decisions/0049). */
+bool natsGC_collect(void *item)
 {
-	while (core->n_spent)
-		natsMsg_Destroy(core->spent[--core->n_spent]);
-	core->spent_bytes = 0;
-}
-
-void core_spend(struct core *core, natsMsg *msg)
-{
-	if (!msg)
-		return;
-	core->spent[core->n_spent++] = msg;
-	core->spent_bytes += (size_t)natsMsg_GetDataLength(msg);
-	if (core->n_spent == SPENT_MAX || core->spent_bytes > SPENT_BYTES || !core->bus)
-		free_spent(core);
+	(void)item;
+	return false;
 }
 
 void core_retain(struct core *core)
@@ -86,7 +77,6 @@ void core_release(struct core *core)
 
 	if (!last)
 		return;
-	free_spent(core);
 	for (size_t i = 0; i < core->n; i++)
 		natsMsg_Destroy(core->items[i].msg);
 	free(core->items);
@@ -347,7 +337,7 @@ static void deliver_all(struct nbus *bus, struct core *core, const struct inboun
 	for (size_t i = 0; i < n; i++) {
 		if (core->bus)
 			deliver(bus, &items[i]);
-		core_spend(core, items[i].msg);
+		natsMsg_Destroy(items[i].msg);
 	}
 }
 
@@ -1040,7 +1030,6 @@ static void nbus_free(struct bus *base)
 	free(bus->inbox);
 	free(bus->url);
 	free(bus->name);
-	free_spent(core);
 	core->bus = NULL;
 	core_release(core);
 	free(bus);

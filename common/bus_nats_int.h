@@ -20,8 +20,6 @@
 #define WHEEL_SLOTS    256
 #define WHEEL_TICK_US  16384
 #define NIL            UINT32_MAX
-#define SPENT_MAX      64 /* messages that were delivered or sent and are freed together */
-#define SPENT_BYTES    (64 << 10)
 #define DIRECT_MAX     16
 #define LINES_MAX      6 /* of these: more than there are streams that one process asks */
 
@@ -46,8 +44,6 @@ struct core {
 	struct nconn *fresh; /* just connected, not yet taken by the loop */
 	/* The loop's thread only: */
 	struct nbus *bus; /* NULL once it is freed */
-	natsMsg *spent[SPENT_MAX];
-	size_t n_spent, spent_bytes;
 };
 
 struct nconn {
@@ -178,8 +174,8 @@ static inline struct nbus *nbus_of(struct bus *bus)
 
 void core_retain(struct core *core);
 void core_release(struct core *core);
-/* Frees msg (NULL is fine), sooner or later. The loop's thread only. */
-void core_spend(struct core *core, natsMsg *msg);
+/* In place of cnats' own: whether somebody else frees this message. */
+bool natsGC_collect(void *item);
 
 /* --- bus_nats.c */
 bool subject_ok(const char *subject, bool wildcards);

@@ -237,7 +237,7 @@ static natsStatus transmit(struct nbus *bus, const struct call *c, const char *r
 	}
 	if (s == NATS_OK)
 		s = natsConnection_PublishMsg(nc, msg);
-	core_spend(bus->core, msg);
+	natsMsg_Destroy(msg);
 	return s;
 }
 

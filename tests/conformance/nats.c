@@ -1,8 +1,10 @@
 /* What only a real server does to us: streams deleted by others, a process that stops, a socket
  * that nobody reads. */
+#include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "common/bus_nats_int.h"
 #include "tests/conformance/entries.h"
 
 static struct world w;
@@ -34,6 +36,17 @@ static void until_long(const int *n, int least)
 		loop_turn(w.loop, 10000);
 	ck_assert_int_ge(*n, least);
 }
+
+/* That cnats asks ours, and has something of that name to ask. */
+START_TEST(messages_are_not_left_to_another_thread)
+{
+	bool (*ours)(void *) = natsGC_collect;
+	void *asked = dlsym(RTLD_DEFAULT, "natsGC_collect");
+
+	ck_assert_mem_eq(&asked, &ours, sizeof(asked));
+	ck_assert_ptr_nonnull(dlsym(RTLD_NEXT, "natsGC_collect"));
+}
+END_TEST
 
 START_TEST(a_consumer_outlives_its_stream)
 {
@@ -164,6 +177,7 @@ TCase *nats_case(void)
 
 	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, messages_are_not_left_to_another_thread);
 	tcase_add_test(tc, a_consumer_outlives_its_stream);
 	tcase_add_test(tc, one_stream_missing);
 	tcase_add_test(tc, a_watch_outlives_its_bucket);
