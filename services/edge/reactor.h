@@ -1,10 +1,11 @@
 /* A reactor: one thread with an epoll loop that serves its share of the sockets.
  *
  * It owns its connections, its topics (the local side of a channel: who of its connections
- * subscribes) and its principals; nobody else touches them. All connections' frames of a turn go
- * out at the turn's end, one write for each connection, and many writes by one system call where
- * the kernel can (sends.h). Threads: reactor_new/free by the assembling thread,
- * reactor_accept/deliver/… by any (they post). */
+ * subscribes) and its principals; nobody else touches them but who has borrowed its loop while it
+ * sleeps (docs/decisions/0043). All connections' frames of a turn go out at the turn's end, one
+ * write for each connection, and many writes by one system call where the kernel can (sends.h).
+ * Threads: reactor_new/free by the assembling thread, reactor_accept/deliver/… by any (they post).
+ */
 #ifndef PENSTOCK_EDGE_REACTOR_H
 #define PENSTOCK_EDGE_REACTOR_H
 
