@@ -82,23 +82,72 @@ void direct_limits(struct hub *hub, const struct tenant *tenant)
 		bound(t, &tenant->limits);
 }
 
-static void on_leased(void *arg, enum bus_result result, const struct bus_msg *msg)
+/* NULL: no answer, or none that can be read. */
+static void answered(struct tenant_lease *t, const Penstock__LeaseReply *reply)
 {
-	struct tenant_lease *t = arg;
-	struct lease_grant g;
-	bool good = result == BUS_OK && lease_read(msg->data, msg->len, &g);
 	const struct tenant *tenant = catalog_tenant(t->hub->catalog, t->tenant);
+	struct lease_grant g;
 
-	if (result == BUS_OK && !good)
-		metric_add(t->hub->edge->stats.malformed, 1);
-	lease_answered(&t->lease, good ? &g : NULL, loop_now_us(t->hub->loop));
+	if (reply)
+		g = lease_grant(reply);
+	lease_answered(&t->lease, reply ? &g : NULL, loop_now_us(t->hub->loop));
 	if (tenant)
 		bound(t, &tenant->limits);
 }
 
-static void ask(struct tenant_lease *t, const struct lease_question *q, unsigned part)
+static void on_leased(void *arg, enum bus_result result, const struct bus_msg *msg)
+{
+	struct tenant_lease *t = arg;
+	Penstock__LeaseReply *reply = NULL;
+
+	if (result == BUS_OK) {
+		reply = penstock__lease_reply__unpack(NULL, msg->len, msg->data);
+		if (!reply)
+			metric_add(t->hub->edge->stats.malformed, 1);
+	}
+	answered(t, reply);
+	if (reply)
+		penstock__lease_reply__free_unpacked(reply, NULL);
+}
+
+static Penstock__LeaseRequest request_of(const struct lease_question *q)
 {
 	Penstock__LeaseRequest r = PENSTOCK__LEASE_REQUEST__INIT;
+
+	r.last = q->last;
+	r.events_used = (uint64_t)q->events_used;
+	r.bytes_used = (uint64_t)q->bytes_used;
+	r.events_wanted = (uint64_t)q->events_wanted;
+	r.bytes_wanted = (uint64_t)q->bytes_wanted;
+	return r;
+}
+
+/* Along with a command. What is packed behind another message is merged into it. */
+static void ride(struct command_request *r, struct tenant_lease *t, const struct lease_question *q)
+{
+	Penstock__LeaseRequest ask = request_of(q);
+	Penstock__Command only = PENSTOCK__COMMAND__INIT;
+
+	only.lease = &ask;
+	r->data = xrealloc(r->data, r->len + penstock__command__get_packed_size(&only));
+	r->asks_len = penstock__command__pack(&only, (uint8_t *)r->data + r->len);
+	r->asks = t;
+}
+
+void direct_answered(struct command_request *r)
+{
+	Penstock__Reply *reply =
+	    r->reply ? penstock__reply__unpack(NULL, r->reply_len, r->reply) : NULL;
+
+	answered(r->asks, reply ? reply->lease : NULL);
+	if (reply)
+		penstock__reply__free_unpacked(reply, NULL);
+}
+
+/* By itself. */
+static void ask(struct tenant_lease *t, const struct lease_question *q, unsigned part)
+{
+	Penstock__LeaseRequest r = request_of(q);
 	struct hub *hub = t->hub;
 	struct subject subject = subject_lease(part);
 	uint8_t packed[4 * TENANT_MAX + 128];
@@ -106,11 +155,6 @@ static void ask(struct tenant_lease *t, const struct lease_question *q, unsigned
 
 	r.tenant = t->tenant;
 	r.edge = hub->edge->conf->common.instance;
-	r.last = q->last;
-	r.events_used = (uint64_t)q->events_used;
-	r.bytes_used = (uint64_t)q->bytes_used;
-	r.events_wanted = (uint64_t)q->events_wanted;
-	r.bytes_wanted = (uint64_t)q->bytes_wanted;
 	len = penstock__lease_request__get_packed_size(&r);
 	if (len > sizeof(packed)) { /* its instance has a name that no router would take */
 		lease_answered(&t->lease, NULL, loop_now_us(hub->loop));
@@ -118,22 +162,6 @@ static void ask(struct tenant_lease *t, const struct lease_question *q, unsigned
 	}
 	penstock__lease_request__pack(&r, packed);
 	bus_request(hub->bus, subject.text, packed, len, ANSWER_MS, on_leased, t);
-}
-
-static bool spend(struct hub *hub, const char *tenant, unsigned part, int64_t bytes, bool asks)
-{
-	struct tenant_lease *t = get(hub, tenant);
-	int64_t now = loop_now_us(hub->loop);
-	struct lease_question q;
-	bool spent;
-
-	if (!t)
-		return false;
-	spent = lease_spend(&t->lease, bytes, now);
-	/* Who may not ask comes again as the hub, and would count as two. */
-	if ((asks || spent) && lease_ask(&t->lease, spent, bytes, now, &q))
-		ask(t, &q, part);
-	return spent;
 }
 
 /* --- one event ---------------------------------------------------------------------------- */
@@ -164,6 +192,27 @@ static bool may_go(struct hub *hub, const struct command_request *r, struct goin
 	tenant = catalog_tenant(hub->catalog, g->tenant);
 	g->version = event_type_version(type, c->version);
 	return tenant && tenant->active && g->version;
+}
+
+static bool spend(struct hub *hub, struct command_request *r, const struct going *g, bool asks)
+{
+	struct tenant_lease *t = get(hub, g->tenant);
+	int64_t bytes = (int64_t)g->cmd.data.len;
+	int64_t now = loop_now_us(hub->loop);
+	struct lease_question q;
+	bool spent;
+
+	if (!t)
+		return false;
+	spent = lease_spend(&t->lease, bytes, now);
+	/* Who may not ask comes again as the hub, and would count as two. */
+	if (!(asks || spent) || !lease_ask(&t->lease, spent, bytes, now, &q))
+		return spent;
+	if (spent)
+		ask(t, &q, r->part);
+	else
+		ride(r, t, &q);
+	return spent;
 }
 
 /* No other edge is known. */
@@ -216,7 +265,7 @@ bool direct_publish(struct hub *hub, struct command_request *r, bool ask)
 	struct id id;
 
 	if (r->kind != COMMAND_PUBLISH || !r->routed || *r->routed || !bus_connected(hub->bus) ||
-	    !may_go(hub, r, &g) || !spend(hub, g.tenant, r->part, (int64_t)g.cmd.data.len, ask))
+	    !may_go(hub, r, &g) || !spend(hub, r, &g, ask))
 		return false;
 	id = *g.key ? id_derive(g.tenant, "event", g.key)
 		    : id_new(&hub->rng, loop_wall_us(hub->loop));

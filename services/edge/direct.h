@@ -13,6 +13,8 @@ struct tenant;
 
 /* True: it is published and answered. ask: a lease may be asked for. */
 bool direct_publish(struct hub *hub, struct command_request *r, bool ask);
+/* A command with r->asks came back. */
+void direct_answered(struct command_request *r);
 /* They have changed. */
 void direct_limits(struct hub *hub, const struct tenant *tenant);
 void direct_done(struct hub *hub); /* the bus is gone */

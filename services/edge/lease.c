@@ -39,7 +39,7 @@ bool lease_spend(struct lease *l, int64_t bytes, int64_t now_us)
 	return true;
 }
 
-/* Whoever sends so rarely would have a new lease for each event, and none when it comes. */
+/* Whoever sends so rarely would pay a question for each event. */
 static bool rare(struct lease *l, int64_t now_us)
 {
 	bool first = !l->seen_us || now_us - l->seen_us > LEASE_RARE_US;
@@ -77,9 +77,11 @@ static int64_t bytes_wanted(const struct lease *l, int64_t events, int64_t bytes
 
 bool lease_ask(struct lease *l, bool spent, int64_t bytes, int64_t now_us, struct lease_question *q)
 {
-	if (rare(l, now_us) || l->asking || now_us < l->next_ask_us)
+	bool seldom = rare(l, now_us);
+
+	if (l->asking || now_us < l->next_ask_us)
 		return false;
-	if (spent && enough(l, now_us))
+	if (spent && (seldom || enough(l, now_us)))
 		return false;
 	/* One event that is longer than they may be is no reason for another lease. */
 	if (!spent && live(l, now_us) && l->events_used < l->events &&
@@ -141,13 +143,9 @@ static int64_t bounded(uint64_t n, int64_t max)
 	return n > (uint64_t)max ? max : (int64_t)n;
 }
 
-bool lease_read(const void *data, size_t len, struct lease_grant *g)
+struct lease_grant lease_grant(const Penstock__LeaseReply *r)
 {
-	Penstock__LeaseReply *r = penstock__lease_reply__unpack(NULL, len, data);
-
-	if (!r)
-		return false;
-	*g = (struct lease_grant){
+	return (struct lease_grant){
 	    .id = r->id,
 	    .events = bounded(r->events, MOST),
 	    .bytes = bounded(r->bytes, MOST),
@@ -155,6 +153,4 @@ bool lease_read(const void *data, size_t len, struct lease_grant *g)
 	    .ttl_ms = bounded(r->ttl_ms, TTL_MAX_MS),
 	    .retry_ms = bounded(r->retry_ms, RETRY_MAX),
 	};
-	penstock__lease_reply__free_unpacked(r, NULL);
-	return true;
 }

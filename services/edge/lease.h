@@ -7,11 +7,12 @@
  *
  * A question says what was used of the lease that it was asked under; the answer is a lease that
  * takes over what is left of that one, so what passed meanwhile counts to the new one. Without an
- * answer the old one goes on to its end. It is asked for only when something has to pass, and not
- * by who sends less than an event a minute: he would pay a question for each. As much is wanted as
- * lasts for two seconds; a little more, for four minutes at most, by who needs few, so that a
- * question is rare beside the events. Its time counts from the question, so it ends here before it
- * does there. Threads: one owner. */
+ * answer the old one goes on to its end. It is asked for only when something has to pass. Where an
+ * event has to go to the router anyway, for there is no lease, the question rides along and costs
+ * next to nothing; one of its own is not worth it for who sends less than an event a minute. As
+ * much is wanted as lasts for two seconds; a little more, for four minutes at most, by who needs
+ * few, so that a question is rare beside the events. Its time counts from the question, so it ends
+ * here before it does there. Threads: one owner. */
 #ifndef PENSTOCK_EDGE_LEASE_H
 #define PENSTOCK_EDGE_LEASE_H
 
@@ -19,7 +20,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LEASE_RARE_US INT64_C(60000000) /* between two events of who does not ask */
+#define LEASE_RARE_US INT64_C(60000000) /* between two events of who does not renew it */
+
+struct Penstock__LeaseReply;
 
 struct lease {                           /* zeroed: none */
 	uint64_t id;                     /* 0: none */
@@ -56,7 +59,7 @@ void lease_answered(struct lease *l, const struct lease_grant *g, int64_t now_us
 void lease_limits(struct lease *l, int64_t events_per_s, int64_t burst, int64_t bytes_per_s);
 /* Nothing is lost when it is forgotten. */
 bool lease_idle(const struct lease *l, int64_t now_us);
-/* A LeaseReply, bounded. False: it cannot be read. */
-bool lease_read(const void *data, size_t len, struct lease_grant *g);
+/* What an answer says, bounded. */
+struct lease_grant lease_grant(const struct Penstock__LeaseReply *reply);
 
 #endif

@@ -57,6 +57,8 @@ static void on_reply(void *arg, enum bus_result result, const struct bus_msg *ms
 		r->reply = xmemdup(msg->data, msg->len ? msg->len : 1);
 		r->reply_len = msg->len;
 	}
+	if (r->asks)
+		direct_answered(r);
 	histogram_observe_us(hub->edge->stats.command_time[r->kind],
 			     loop_now_us(hub->loop) - r->start_us);
 	request_answer(&r->base);
@@ -78,8 +80,9 @@ void hub_command_here(struct hub *hub, struct command_request *r)
 		return;
 	if (r->routed)
 		++*r->routed;
-	bus_request(hub->bus, subject.text, r->data, r->len, (int)hub->edge->conf->command_ms,
-		    on_reply, pending_new(hub, &r->base, command_failed));
+	bus_request(hub->bus, subject.text, r->data, r->len + r->asks_len,
+		    (int)hub->edge->conf->command_ms, on_reply,
+		    pending_new(hub, &r->base, command_failed));
 }
 
 static void task_failed(struct request *base)

@@ -56,6 +56,9 @@ struct command_request {
 	bool direct; /* the answer: it took the direct road */
 	void *data;  /* owned: the packed Command */
 	size_t len;
+	/* A lease is asked for along with it (direct.h), by so many bytes more; NULL: none. */
+	struct tenant_lease *asks;
+	size_t asks_len;
 	int64_t start_us;
 	enum bus_result result;
 	void *reply; /* owned: the packed Reply of BUS_OK */

@@ -19,6 +19,8 @@ static void send_reply(struct router *r, const char *subject, const struct admit
 		told.reset_s = (uint32_t)quota->reset_s;
 		reply->quota = &told;
 	}
+	if (r->leases)
+		reply->lease = &r->lease;
 	strbuf_reset(&r->reply);
 	strbuf_reserve(&r->reply, penstock__reply__get_packed_size(reply));
 	size_t len = penstock__reply__pack(reply, (uint8_t *)r->reply.data);

@@ -150,6 +150,9 @@ static void take(struct router *r, const Penstock__Command *cmd, unsigned part, 
 	count_limit(r, &facts, &res);
 	if (t && cmd->quota)
 		r->quota = admit_quota(&facts.tenant->limits, &t->limits, facts.now_ns);
+	if (t && cmd->lease && cmd->edge[0] &&
+	    (res.action == ADMIT_PUBLISH_EPHEMERAL || res.action == ADMIT_REFUSE))
+		router_lease_along(r, facts.tenant, t, cmd->edge, cmd->lease);
 	act(r, cmd, t, &facts, &res, reply);
 }
 
@@ -180,4 +183,5 @@ void router_command(struct router *r, unsigned part, const char *reply, const vo
 		return;
 	}
 	take(r, cmd, part, reply);
+	r->leases = false;
 }

@@ -9,6 +9,7 @@
 #include "common/strbuf.h"
 #include "proto/command.pb-c.h"
 #include "proto/event.pb-c.h"
+#include "proto/lease.pb-c.h"
 #include "proto/task.pb-c.h"
 #include "services/router/admit.h"
 #include "services/router/arena.h"
@@ -128,7 +129,10 @@ struct router {
 	struct recent *unsure; /* tickets that are charged, whether or not they are stored */
 	struct router_arena arena;
 	struct strbuf event, reply, text; /* reused for each message */
-	struct admit_quota quota;         /* of the command that is being worked on */
+	/* Of the command that is being worked on: */
+	struct admit_quota quota;
+	Penstock__LeaseReply lease; /* goes with an answer that is given at once */
+	bool leases;                /* a lease was asked for */
 	struct router_part *parts;
 	struct router_tenants tenants;
 	/* in flight */
@@ -224,7 +228,10 @@ void router_task_close(struct router_call *call);
 void router_task_free(struct router_call *call);
 
 /* lease.c */
+/* A question that came by itself, and one that came along with a command of the tenant's. */
 void router_lease(struct router *r, unsigned part, const char *reply, const void *data, size_t len);
+void router_lease_along(struct router *r, const struct tenant *tenant, struct router_tenant *t,
+			const char *edge, const Penstock__LeaseRequest *q);
 
 /* tenants.c */
 struct router_tenant *router_tenant_find(struct router *r, const char *name);

@@ -1,6 +1,7 @@
 #include "tools/load/hist.h"
 
-/* The first 512 values have a bucket each; from then on 512 for every doubling (half of them new). */
+/* The first 512 values have a bucket each; from then on 512 for every doubling (half of them new).
+ */
 static unsigned bucket(uint64_t us)
 {
 	unsigned shift = 0;

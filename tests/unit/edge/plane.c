@@ -19,6 +19,8 @@ struct asked { /* a publish on its way into the stream */
 	struct plane *plane;
 	char *reply, channel[CHANNEL_MAX + 1];
 	struct id id;
+	Penstock__LeaseReply lease;
+	bool leases;
 };
 
 static void tell(struct plane *p, const char *subject, const void *data, size_t len)
@@ -50,6 +52,8 @@ static void acknowledge(struct plane *p, const struct asked *a, uint64_t offset,
 	ok.duplicate = duplicate;
 	reply.body_case = PENSTOCK__REPLY__BODY_ACCEPTED;
 	reply.accepted = &ok;
+	if (a->leases)
+		reply.lease = (Penstock__LeaseReply *)&a->lease;
 	answer(p, a->reply, &reply);
 }
 
@@ -113,6 +117,19 @@ static void publish(struct plane *p, const Penstock__Command *c, struct asked *a
 	free(data);
 }
 
+/* As much as is wanted. */
+static Penstock__LeaseReply grant(const Penstock__LeaseRequest *r)
+{
+	Penstock__LeaseReply g = PENSTOCK__LEASE_REPLY__INIT;
+
+	g.id = r->last + 1;
+	g.events = r->events_wanted;
+	g.bytes = r->bytes_wanted;
+	g.ttl_ms = 1000;
+	g.data_max = 1000;
+	return g;
+}
+
 static void on_command(void *arg, const struct bus_msg *msg)
 {
 	struct plane *p = arg;
@@ -125,6 +142,9 @@ static void on_command(void *arg, const struct bus_msg *msg)
 		a->reply = xstrdup(msg->reply);
 		a->id = id_new(&p->rng, loop_wall_us(p->loop));
 		snprintf(a->channel, sizeof(a->channel), "%s", c->publish->channel);
+		a->leases = c->lease != NULL;
+		if (a->leases)
+			a->lease = grant(c->lease);
 		publish(p, c, a);
 	} else {
 		refuse(p, msg->reply);
@@ -133,19 +153,13 @@ static void on_command(void *arg, const struct bus_msg *msg)
 		penstock__command__free_unpacked(c, NULL);
 }
 
-/* As much as is wanted. */
 static void on_lease(void *arg, const struct bus_msg *msg)
 {
 	struct plane *p = arg;
 	Penstock__LeaseRequest *r = penstock__lease_request__unpack(NULL, msg->len, msg->data);
-	Penstock__LeaseReply g = PENSTOCK__LEASE_REPLY__INIT;
+	Penstock__LeaseReply g = grant(r);
 	uint8_t packed[64];
 
-	g.id = r->last + 1;
-	g.events = r->events_wanted;
-	g.bytes = r->bytes_wanted;
-	g.ttl_ms = 1000;
-	g.data_max = 1000;
 	tell(p, msg->reply, packed, penstock__lease_reply__pack(&g, packed));
 	penstock__lease_request__free_unpacked(r, NULL);
 }

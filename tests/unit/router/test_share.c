@@ -497,6 +497,54 @@ START_TEST(a_lease_counts_as_sent)
 }
 END_TEST
 
+/* With an event that goes to the router anyway; what it says is charged as in a question by itself.
+ */
+START_TEST(a_question_rides_along)
+{
+	Penstock__LeaseRequest q = PENSTOCK__LEASE_REQUEST__INIT;
+	struct order o;
+	struct answer a;
+	q.events_wanted = 8;
+	q.bytes_wanted = 1000;
+	order_publish(&w, &o, "", "1");
+	o.publish.type = (char *)"cursor";
+	a = world_ask(&w, &o);
+	ck_assert(a.accepted && !a.leases);
+	o.cmd.lease = &q;
+	a = world_ask(&w, &o);
+	ck_assert(a.accepted && a.leases);
+	ck_assert_uint_eq(a.leased, 5); /* a quarter of the burst */
+	ck_assert_uint_ne(a.lease, 0);
+	ck_assert(!world_publish(&w, "", "1").leases); /* that was for the other one */
+	q.last = a.lease;
+	q.events_used = 5;
+	a = world_ask(&w, &o);
+	ck_assert(a.accepted && a.leased == 5);
+	int n = 0;
+	while (world_publish(&w, "", "1").accepted)
+		n++;
+	ck_assert_int_eq(n, 20 - 2 * 5 - 4);
+	a = world_ask(&w, &o);
+	ck_assert(!a.accepted && a.leases);
+	ck_assert_uint_eq(a.leased, 0);
+	/* An event whose answer comes later has none, and nothing is held back for it. */
+	world_run(&w, 300000000);
+	order_publish(&w, &o, "", "1");
+	penstock__lease_request__init(&q);
+	q.events_wanted = 8;
+	q.bytes_wanted = 1000;
+	o.cmd.lease = &q;
+	a = world_ask(&w, &o);
+	ck_assert(a.accepted && !a.leases);
+	/* A question without a wish. */
+	o.publish.type = (char *)"cursor";
+	q.events_wanted = 0;
+	a = world_ask(&w, &o);
+	ck_assert(a.accepted && !a.leases);
+	ck_assert_int_eq(metric_get(w.router[0]->stats.malformed), 1);
+}
+END_TEST
+
 /* Who is idle is forgotten, but not before its leases are over and paid for. */
 START_TEST(a_lease_is_remembered)
 {
@@ -563,6 +611,7 @@ int main(void)
 	tcase_set_timeout(whole, 60);
 	tcase_add_checked_fixture(whole, setup, teardown);
 	tcase_add_test(whole, a_lease_counts_as_sent);
+	tcase_add_test(whole, a_question_rides_along);
 	tcase_add_test(whole, a_lease_is_remembered);
 	tcase_add_test(whole, nobody_elses);
 	tcase_add_test(whole, only_the_owner_leases);

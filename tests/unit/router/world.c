@@ -261,6 +261,11 @@ static void answered(void *arg, enum bus_result result, const struct bus_msg *ms
 		a->temporary = r->refused->temporary;
 		a->retry_after_ms = r->refused->retry_after_ms;
 	}
+	a->leases = r->lease != NULL;
+	if (r->lease) {
+		a->leased = r->lease->events;
+		a->lease = r->lease->id;
+	}
 	penstock__reply__free_unpacked(r, NULL);
 }
 

@@ -20,6 +20,9 @@ struct answer {
 	char code[32], scope[16], limit[64];
 	bool temporary;
 	uint32_t retry_after_ms;
+	/* either: a lease was asked for, and this is it */
+	bool leases;
+	uint64_t leased, lease; /* events; its id */
 };
 
 struct world {
