@@ -225,12 +225,16 @@ struct bus_entry {
 	const char *key;
 	const void *data; /* PUT */
 	size_t len;
-	uint64_t revision; /* DEL: 0 if it was only found missing after a gap */
+	/* DEL: 0 if it was only found missing after a gap. READY: of the newest entry of the
+	 * bucket, a deletion too; 0: it never had one. */
+	uint64_t revision;
 };
 typedef void bus_entry_fn(void *arg, const struct bus_entry *entry);
 /* Tells the newest value of every key, then READY, then each change. Waits for a bucket that is not
  * there yet. After a gap (a lost connection) everything is told again, READY included: PUT of a
- * value that is known is normal, and a key that was deleted meanwhile is told as DEL. */
+ * value that is known is normal, and a key that was deleted meanwhile is told as DEL. Between one
+ * READY and the next gap every change is told, a DEL of what is not there too, so revisions rise.
+ */
 struct bus_watch *bus_watch(struct bus *bus, const char *bucket, bus_entry_fn *fn, void *arg,
 			    struct error *err);
 void bus_watch_free(struct bus_watch *watch);

@@ -15,10 +15,12 @@ struct fwatch {
 	size_t skip;  /* length of "$KV.<bucket>." */
 	bus_entry_fn *fn;
 	void *arg;
-	json_t *keys;  /* key: round in which it was last told */
-	int64_t round; /* each start of the telling is one */
-	bool active;   /* the broker has begun this round */
-	char lane[32]; /* all of a watch in one lane: it keeps its order */
+	json_t *keys;    /* key: round in which it was last told */
+	int64_t round;   /* each start of the telling is one */
+	bool active;     /* the broker has begun this round */
+	bool told;       /* READY of this round */
+	uint64_t newest; /* revision of the last entry of this round, 0: none yet */
+	char lane[32];   /* all of a watch in one lane: it keeps its order */
 };
 
 static bool bucket_ok(const char *name)
@@ -99,9 +101,10 @@ static void drop_watch(struct hop *hop)
 	watch_unref(hop->ptr);
 }
 
-static void tell(struct fwatch *w, enum bus_entry_op op, const char *key, const struct fmsg *msg)
+static void tell(struct fwatch *w, enum bus_entry_op op, const char *key, const struct fmsg *msg,
+		 uint64_t rev)
 {
-	struct bus_entry entry = {.op = op, .key = key, .revision = msg ? msg->seq : 0};
+	struct bus_entry entry = {.op = op, .key = key, .revision = rev};
 
 	if (msg && op == BUS_ENTRY_PUT) {
 		entry.data = msg->data;
@@ -125,10 +128,11 @@ static void tell_ready(struct fwatch *w)
 	json_array_foreach(gone, i, k)
 	{
 		json_object_del(w->keys, json_string_value(k));
-		tell(w, BUS_ENTRY_DEL, json_string_value(k), NULL);
+		tell(w, BUS_ENTRY_DEL, json_string_value(k), NULL, 0);
 	}
 	json_decref(gone);
-	tell(w, BUS_ENTRY_READY, NULL, NULL);
+	w->told = true;
+	tell(w, BUS_ENTRY_READY, NULL, NULL, w->newest);
 }
 
 static void at_entry(struct hop *hop)
@@ -140,14 +144,16 @@ static void at_entry(struct hop *hop)
 		return;
 	w->refs++;
 	key = hop->msg ? hop->msg->subject + w->skip : NULL;
+	if (hop->msg)
+		w->newest = hop->msg->seq;
 	if (!hop->msg) {
 		tell_ready(w);
 	} else if (!hop->msg->del) {
 		json_object_set_new(w->keys, key, json_integer(w->round));
-		tell(w, BUS_ENTRY_PUT, key, hop->msg);
-	} else if (json_object_get(w->keys, key)) {
+		tell(w, BUS_ENTRY_PUT, key, hop->msg, w->newest);
+	} else if (w->told || json_object_get(w->keys, key)) {
 		json_object_del(w->keys, key);
-		tell(w, BUS_ENTRY_DEL, key, hop->msg);
+		tell(w, BUS_ENTRY_DEL, key, hop->msg, w->newest);
 	}
 	watch_unref(w);
 }
@@ -168,6 +174,8 @@ static void begin(struct fwatch *w, struct fstream *s)
 {
 	w->active = true;
 	w->round++;
+	w->told = false;
+	w->newest = 0;
 	fake_stream_age(s);
 	for (struct stored *m = fake_stream_next(s, NULL, 0); m;
 	     m = fake_stream_next(s, NULL, m->msg->seq + 1))

@@ -27,6 +27,7 @@ struct nwatch {
 	bool told;         /* READY of this round */
 	uint64_t last_seq; /* consumer sequence of the last delivery */
 	uint64_t expected; /* deliveries until READY, 0: not known yet */
+	uint64_t newest;   /* revision of the last entry of this round, 0: none yet */
 	int64_t heard_us;
 	struct timer timer;
 };
@@ -153,7 +154,7 @@ static void tell_ready(struct nwatch *w)
 	}
 	json_decref(gone);
 	if (w->bus)
-		tell(w, BUS_ENTRY_READY, NULL, NULL, 0);
+		tell(w, BUS_ENTRY_READY, NULL, NULL, w->newest);
 }
 
 static void watch_start(struct nwatch *w);
@@ -176,6 +177,7 @@ static void on_entry(struct nwatch *w, natsMsg *msg, const struct ack_info *info
 		return;
 	}
 	w->last_seq = info->consumer_seq;
+	w->newest = info->seq;
 	if (w->expected == 0)
 		w->expected = info->consumer_seq + info->pending;
 	key = strlen(subject) > w->skip ? subject + w->skip : "";
@@ -183,7 +185,7 @@ static void on_entry(struct nwatch *w, natsMsg *msg, const struct ack_info *info
 	if (!del) {
 		json_object_set_new(w->keys, key, json_integer(w->round));
 		tell(w, BUS_ENTRY_PUT, key, msg, info->seq);
-	} else if (known) {
+	} else if (known || w->told) {
 		json_object_del(w->keys, key);
 		tell(w, BUS_ENTRY_DEL, key, msg, info->seq);
 	}
@@ -263,7 +265,7 @@ static void watch_start(struct nwatch *w)
 	w->sub = nsub_open(bus, inbox.data, NULL, false, raw_watch, w);
 	w->round++;
 	w->told = false;
-	w->last_seq = w->expected = 0;
+	w->last_seq = w->expected = w->newest = 0;
 	w->heard_us = loop_now_us(bus->loop);
 	root =
 	    json_pack("{s:s+, s:{s:s, s:s, s:s, s:s, s:s, s:I, s:b, s:b, s:i}}", "stream_name",

@@ -54,6 +54,7 @@ START_TEST(an_empty_bucket_is_ready)
 	ck_assert_int_eq(e.ready, 0);
 	world_until(&w, &e.ready, 1);
 	ck_assert_int_eq(e.puts, 0);
+	ck_assert_uint_eq(e.newest, 0);
 	bus_watch_free(watch);
 }
 END_TEST
@@ -79,6 +80,11 @@ START_TEST(deleting_is_told)
 	world_until(&w, &late.ready, 1);
 	ck_assert_int_eq(late.puts, 1);
 	ck_assert_int_eq(late.dels, 0);
+	ck_assert_uint_eq(late.newest, note.ack.seq); /* of what it was not told, too */
+	bus_del(w.bus, w.prefix, "a", note_ack, &note);
+	world_until(&w, &note.n, 2);
+	world_until(&w, &late.dels, 1); /* from then on every change is told */
+	ck_assert_uint_eq(late.revision, note.ack.seq);
 	entries_put(&w, "a", "3");
 	world_until(&w, &e.puts, 3);
 	ck_assert_str_eq(entries_value(&e, "a"), "3");

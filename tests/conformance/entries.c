@@ -19,6 +19,7 @@ void entries_fn(void *arg, const struct bus_entry *entry)
 
 	if (entry->op == BUS_ENTRY_READY) {
 		e->ready++;
+		e->newest = entry->revision;
 		return;
 	}
 	e->revision = entry->revision;

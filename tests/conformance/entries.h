@@ -7,6 +7,7 @@
 struct entries {
 	int puts, dels, ready;
 	uint64_t revision; /* of the last PUT or DEL */
+	uint64_t newest;   /* what the last READY said */
 	size_t n;
 	struct {
 		char key[32], value[32];
