@@ -24,6 +24,7 @@ struct catalog {
 	struct catalog_doc *grave; /* replaced ones: somebody may still look at them in this turn */
 	struct timer bury;
 	bool ready;
+	struct metric *revision; /* NULL: nobody asks */
 	void (*on_ready)(void *arg);
 	void (*on_changed)(void *arg, const char *key);
 	void *arg;
@@ -230,6 +231,15 @@ int catalog_put(struct catalog *c, const char *key, const char *data, size_t len
 	return apply(c, key, data, len, err) < 0 ? -1 : 0;
 }
 
+/* While a gap is told again, what was in force still is: only its end says that the bucket is now
+ * behind where it was, for it was lost and made again. */
+static void follow(struct catalog *c, const struct bus_entry *in)
+{
+	if (c->revision &&
+	    (in->op == BUS_ENTRY_READY || (int64_t)in->revision > metric_get(c->revision)))
+		metric_set(c->revision, (int64_t)in->revision);
+}
+
 static void on_entry(void *arg, const struct bus_entry *in)
 {
 	struct catalog *c = arg;
@@ -242,6 +252,7 @@ static void on_entry(void *arg, const struct bus_entry *in)
 		c->ready = true;
 		if (first && c->on_ready)
 			c->on_ready(c->arg);
+		follow(c, in);
 		return;
 	}
 	rc = apply(c, in->key, in->op == BUS_ENTRY_PUT ? (in->data ? in->data : "") : NULL, in->len,
@@ -251,6 +262,7 @@ static void on_entry(void *arg, const struct bus_entry *in)
 		       LOG_S("key", in->key), LOG_S("error", err.msg));
 	else if (rc > 0 && c->on_changed)
 		c->on_changed(c->arg, in->key);
+	follow(c, in);
 }
 
 struct catalog *catalog_start(struct bus *bus, struct loop *loop, void (*ready)(void *arg),
@@ -271,6 +283,12 @@ struct catalog *catalog_start(struct bus *bus, struct loop *loop, void (*ready)(
 		return NULL;
 	}
 	return c;
+}
+
+void catalog_count_into(struct catalog *c, struct metrics *m)
+{
+	c->revision = metrics_gauge(m, "penstock_config_revision", NULL,
+				    "newest revision of the configuration that is in force here");
 }
 
 void catalog_stop(struct catalog *c)

@@ -11,6 +11,7 @@
 #include <jansson.h>
 
 #include "common/bus.h"
+#include "common/metrics.h"
 #include "common/permit.h"
 #include "common/signing.h"
 
@@ -120,6 +121,10 @@ struct catalog *catalog_start(struct bus *bus, struct loop *loop, void (*ready)(
 			      void (*changed)(void *arg, const char *key), void *arg,
 			      struct error *err);
 void catalog_stop(struct catalog *c); /* NULL is fine */
+/* The gauge penstock_config_revision: the newest revision of the bucket that this catalog has, and
+ * whose changes were told. A document that is refused counts as well. To be called in the turn of
+ * catalog_start(); m lives longer. */
+void catalog_count_into(struct catalog *c, struct metrics *m);
 bool catalog_ready(const struct catalog *c);
 
 /* All return NULL for what is not there. */

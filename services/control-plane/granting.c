@@ -243,10 +243,12 @@ struct granting *granting_start(struct bus *bus, struct loop *loop, const struct
 	timer_init(&g->beat, on_beat, g);
 	make_metrics(g, metrics);
 	g->catalog = catalog_start(bus, loop, on_read, on_changed, g, err);
-	if (g->catalog != NULL)
-		return g;
-	granting_stop(g);
-	return NULL;
+	if (g->catalog == NULL) {
+		granting_stop(g);
+		return NULL;
+	}
+	catalog_count_into(g->catalog, metrics);
+	return g;
 }
 
 void granting_stop(struct granting *g)

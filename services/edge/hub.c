@@ -329,6 +329,7 @@ int hub_start(struct hub *hub, struct error *err)
 	hub->catalog = catalog_start(hub->bus, hub->loop, on_catalog, on_changed, hub, err);
 	if (!hub->catalog)
 		return -1;
+	catalog_count_into(hub->catalog, edge->metrics);
 	shard_init(hub);
 	hub->members = members_start(hub->bus, hub->loop, "edge", edge->conf->common.instance,
 				     shard_describe(hub), on_members, hub, err);

@@ -279,6 +279,7 @@ static int start(struct app *app, struct error *err)
 	app->catalog = catalog_start(app->bus, app->loop, catalog_read, catalog_changed, app, err);
 	if (app->catalog == NULL)
 		return -1;
+	catalog_count_into(app->catalog, app->metrics);
 	timer_init(&app->look, look, app);
 	timer_set(app->loop, &app->look, 0);
 	log_at(LOG_INFO, "started", LOG_I("admin_port", admin_port(app->admin)));

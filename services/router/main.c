@@ -108,6 +108,7 @@ static int start(struct app *app, struct error *err)
 	app->catalog = catalog_start(app->bus, app->loop, catalog_read, NULL, app, err);
 	if (!app->catalog)
 		return -1;
+	catalog_count_into(app->catalog, app->metrics);
 	timer_init(&app->ready, check_ready, app);
 	timer_set(app->loop, &app->ready, 0);
 	log_at(LOG_INFO, "started", LOG_I("admin_port", admin_port(app->admin)));

@@ -450,6 +450,8 @@ START_TEST(follows_the_bucket)
 	struct fake_broker *broker = fake_broker_new(loop, 1);
 	struct bus *bus = bus_fake_open(broker, "one");
 	struct topology_conf conf = {.replicas = 1};
+	struct metrics *metrics = metrics_new();
+	struct metric *revision = metrics_gauge(metrics, "penstock_config_revision", NULL, "");
 	struct watcher w = {0};
 	uint64_t epoch = 0;
 	struct topology *t;
@@ -457,6 +459,7 @@ START_TEST(follows_the_bucket)
 
 	log_init("test", "test", LOG_ERROR + 1); /* the refusal is meant to be */
 	w.c = catalog_start(bus, loop, on_ready, on_changed, &w, &err);
+	catalog_count_into(w.c, metrics);
 	run(loop);
 	ck_assert(!catalog_ready(w.c)); /* no bucket yet */
 	t = topology_start(bus, loop, &conf, streams_are_there, &epoch);
@@ -468,7 +471,10 @@ START_TEST(follows_the_bucket)
 	run(loop);
 	ck_assert_int_eq(w.changed, 1);
 	ck_assert_str_eq(w.key, "tenant.acme");
+	ck_assert_int_eq(metric_get(revision), 1);
 	bus_put(bus, BUCKET_CONFIG, "tenant.acme", bad, strlen(bad), NULL, NULL);
+	run(loop);
+	ck_assert_int_eq(metric_get(revision), 2); /* what is refused is seen as well */
 	fake_broker_set_up(broker, false);
 	run(loop);
 	fake_broker_set_up(broker, true);
@@ -480,8 +486,17 @@ START_TEST(follows_the_bucket)
 	run(loop);
 	ck_assert_int_eq(w.changed, 2);
 	ck_assert(!catalog_tenant(w.c, "acme"));
+	ck_assert_int_eq(metric_get(revision), 3);
+	catalog_stop(w.c);
+	metric_set(revision, 0);
+	/* Who starts now is not told of the deletion, and has it all the same. */
+	w.c = catalog_start(bus, loop, on_ready, on_changed, &w, &err);
+	catalog_count_into(w.c, metrics);
+	run(loop);
+	ck_assert_int_eq(metric_get(revision), 3);
 	topology_stop(t);
 	catalog_stop(w.c);
+	metrics_free(metrics);
 	bus_free(bus);
 	fake_broker_free(broker);
 	loop_free(loop);
