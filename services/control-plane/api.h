@@ -47,6 +47,7 @@ struct api_reply {
 	char trace[TRACE_LEN + 1];
 	int retry_after_s; /* 0: none */
 	enum api_published published;
+	int64_t revision; /* of the bucket, PUBLISHED_YES; 0: not known */
 };
 
 struct db_pool;

@@ -45,6 +45,7 @@ struct item {
 	struct call *call;
 	char *key, *document;
 	bool acknowledged;
+	uint64_t revision;
 	/* Of a question to many: what this one said. */
 	struct strbuf said;
 	enum bus_result result;
@@ -315,6 +316,7 @@ static void on_put(void *arg, const struct bus_ack *ack)
 	/* Deleting what is not there is what was wanted. */
 	item->acknowledged =
 	    ack->result == BUS_OK || (!item->document && ack->result == BUS_NOT_FOUND);
+	item->revision = ack->result == BUS_OK ? ack->seq : 0;
 	if (--call->waiting == 0)
 		finish(call);
 }
@@ -333,7 +335,7 @@ static void start_put(struct call *call)
 }
 
 size_t bridge_put(struct bridge *b, const char *bucket, const struct bridge_entry *entries,
-		  size_t n, int timeout_ms)
+		  size_t n, int timeout_ms, uint64_t *revisions)
 {
 	if (n == 0)
 		return 0;
@@ -348,8 +350,9 @@ size_t bridge_put(struct bridge *b, const char *bucket, const struct bridge_entr
 		    .document = entries[i].document ? xstrdup(entries[i].document) : NULL};
 	size_t good = 0;
 	if (run(call, timeout_ms))
-		while (good < n && call->items[good].acknowledged)
-			good++;
+		for (; good < n && call->items[good].acknowledged; good++)
+			if (revisions)
+				revisions[good] = call->items[good].revision;
 	let_go(call);
 	return good;
 }

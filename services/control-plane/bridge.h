@@ -39,9 +39,10 @@ struct bridge_entry {
 	const char *key, *document; /* document NULL: delete */
 };
 /* Puts and deletes in this order; how many of them, counted from the first, the bucket
- * acknowledged. */
+ * acknowledged. revisions (n of them, or NULL) gets their revisions: 0 where nothing was written.
+ */
 size_t bridge_put(struct bridge *b, const char *bucket, const struct bridge_entry *entries,
-		  size_t n, int timeout_ms);
+		  size_t n, int timeout_ms, uint64_t *revisions);
 
 enum bus_result bridge_ensure(struct bridge *b, const char *bucket, int replicas, int timeout_ms);
 

@@ -117,8 +117,9 @@ static int write_audit(struct change *ch, const char *action, const char *tenant
 static void wait_published(struct change *ch)
 {
 	struct call *call = ch->call;
-	bool done = call->api->publisher && publisher_wait(call->api->publisher, ch->conn,
-							   ch->outbox, call->api->publish_wait_ms);
+	bool done = call->api->publisher &&
+		    publisher_wait(call->api->publisher, ch->conn, ch->outbox,
+				   call->api->publish_wait_ms, &call->reply->revision);
 	call->reply->published = done ? PUBLISHED_YES : PUBLISHED_NO;
 }
 

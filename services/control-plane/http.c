@@ -1,6 +1,7 @@
 #include "services/control-plane/http.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <microhttpd.h>
 #include <netdb.h>
 #include <stdio.h>
@@ -59,7 +60,7 @@ static enum MHD_Result answer(struct http *http, struct MHD_Connection *conn, st
 			      struct api_reply *reply)
 {
 	size_t len;
-	char *body = strbuf_detach(&reply->body, &len), seconds[16];
+	char *body = strbuf_detach(&reply->body, &len), number[24];
 	struct MHD_Response *response =
 	    MHD_create_response_from_buffer(len, body, MHD_RESPMEM_MUST_FREE);
 	if (!response) {
@@ -77,8 +78,12 @@ static enum MHD_Result answer(struct http *http, struct MHD_Connection *conn, st
 	if (reply->status == 401)
 		set(response, "WWW-Authenticate", "Bearer realm=\"penstock\"");
 	if (reply->retry_after_s) {
-		snprintf(seconds, sizeof(seconds), "%d", reply->retry_after_s);
-		set(response, "Retry-After", seconds);
+		snprintf(number, sizeof(number), "%d", reply->retry_after_s);
+		set(response, "Retry-After", number);
+	}
+	if (reply->published == PUBLISHED_YES && reply->revision) {
+		snprintf(number, sizeof(number), "%" PRId64, reply->revision);
+		set(response, "Penstock-Config-Revision", number);
 	}
 	if (reply->published != PUBLISHED_NONE)
 		set(response, "Penstock-Published",

@@ -290,15 +290,16 @@ void publisher_stop(struct publisher *p)
 /* --- those who wait ---------------------------------------------------------------------- */
 
 /* A row that was pruned was published. */
-static bool is_published(PGconn *conn, int64_t id)
+static bool is_published(PGconn *conn, int64_t id, int64_t *revision)
 {
 	struct error err;
 	struct pg_int8 row = pg_int8(id);
-	PGresult *res = pg_query(
-	    conn,
-	    "SELECT 1 FROM control.config_outbox WHERE id = $1::bigint AND published_at IS NULL", 1,
-	    (const char *[]){row.text}, &err);
-	bool done = res && PQntuples(res) == 0;
+	PGresult *res = pg_query(conn,
+				 "SELECT published_at IS NOT NULL, coalesce(revision, 0)"
+				 " FROM control.config_outbox WHERE id = $1::bigint",
+				 1, (const char *[]){row.text}, &err);
+	bool there = res && PQntuples(res) > 0, done = res && (!there || pg_bool(res, 0, 0));
+	*revision = there ? pg_int(res, 0, 1) : 0;
 	PQclear(res);
 	return done;
 }
@@ -313,14 +314,15 @@ static void wait_news(struct publisher *p, uint64_t *seen, int64_t until)
 	pthread_mutex_unlock(&p->lock);
 }
 
-bool publisher_wait(struct publisher *p, PGconn *conn, int64_t id, int timeout_ms)
+bool publisher_wait(struct publisher *p, PGconn *conn, int64_t id, int timeout_ms,
+		    int64_t *revision)
 {
 	int64_t deadline = publisher_now_ms() + timeout_ms;
 	pthread_mutex_lock(&p->lock);
 	uint64_t seen = p->news;
 	pthread_mutex_unlock(&p->lock);
 	publisher_wake(p);
-	while (!is_published(conn, id)) {
+	while (!is_published(conn, id, revision)) {
 		int64_t now = publisher_now_ms();
 		if (now >= deadline || !atomic_load(&p->bus_up) || atomic_load(&p->stopping))
 			return false;

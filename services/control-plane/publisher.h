@@ -46,7 +46,9 @@ void publisher_bus(struct publisher *p, bool connected);
 void publisher_bucket_told(struct publisher *p);
 bool publisher_leads(struct publisher *p);
 /* Waits until the row of the outbox was published, at most timeout_ms; does not wait when the bus
- * is away. conn is the caller's, outside of a transaction. */
-bool publisher_wait(struct publisher *p, PGconn *conn, int64_t id, int timeout_ms);
+ * is away. conn is the caller's, outside of a transaction. True with the revision of the bucket
+ * that the row became; 0: it is not known. */
+bool publisher_wait(struct publisher *p, PGconn *conn, int64_t id, int timeout_ms,
+		    int64_t *revision);
 
 #endif

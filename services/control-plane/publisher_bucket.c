@@ -17,7 +17,7 @@ static int flush_repair(struct repair *r, struct error *err)
 {
 	size_t n = r->n;
 	r->n = 0;
-	if (bridge_put(r->p->conf.bridge, BUCKET_CONFIG, r->entries, n, PUBLISHER_PUT_MS) < n)
+	if (bridge_put(r->p->conf.bridge, BUCKET_CONFIG, r->entries, n, PUBLISHER_PUT_MS, NULL) < n)
 		return err_set(err, ERR_TRANSIENT, "the bucket %s did not acknowledge",
 			       BUCKET_CONFIG);
 	r->done += n;

@@ -1,4 +1,6 @@
 /* From the outbox into the bucket, in order. */
+#include <inttypes.h>
+
 #include "common/names.h"
 #include "common/pg.h"
 #include "common/strbuf.h"
@@ -19,21 +21,27 @@ int outbox_count(struct publisher *p, struct error *err)
 
 /* Marks the first n rows of a batch: in one statement with the news for the other control-planes.
  */
-static int mark(struct publisher *p, const PGresult *rows, size_t n, struct error *err)
+static int mark(struct publisher *p, const PGresult *rows, const uint64_t *revisions, size_t n,
+		struct error *err)
 {
-	struct strbuf ids = {0};
-	strbuf_addc(&ids, '{');
-	for (size_t i = 0; i < n; i++)
-		strbuf_addf(&ids, "%s%s", i ? "," : "", pg_text(rows, (int)i, 0));
+	struct strbuf ids = {0}, numbers = {0};
+	for (size_t i = 0; i < n; i++) {
+		strbuf_addf(&ids, "%c%s", i ? ',' : '{', pg_text(rows, (int)i, 0));
+		strbuf_addf(&numbers, "%c%" PRIu64, i ? ',' : '{', revisions[i]);
+	}
 	strbuf_addc(&ids, '}');
+	strbuf_addc(&numbers, '}');
 	PGresult *res =
 	    pg_query(p->conn,
-		     "UPDATE control.config_outbox SET published_at = clock_timestamp()"
-		     " WHERE id = ANY ($1::bigint[])"
+		     "UPDATE control.config_outbox AS o SET published_at = clock_timestamp(),"
+		     " revision = nullif(a.revision, 0)"
+		     " FROM unnest($1::bigint[], $2::bigint[]) AS a (id, revision)"
+		     " WHERE o.id = a.id"
 		     " RETURNING (extract(epoch FROM published_at - created_at) * 1000000)::int8,"
 		     " pg_notify('penstock_published', '')",
-		     1, (const char *[]){strbuf_str(&ids)}, err);
+		     2, (const char *[]){strbuf_str(&ids), strbuf_str(&numbers)}, err);
 	strbuf_done(&ids);
+	strbuf_done(&numbers);
 	if (!res)
 		return -1;
 	for (int i = 0; i < PQntuples(res); i++)
@@ -48,6 +56,7 @@ static int mark(struct publisher *p, const PGresult *rows, size_t n, struct erro
 static int drain_batch(struct publisher *p, struct error *err)
 {
 	struct bridge_entry entries[PUBLISHER_BATCH];
+	uint64_t revisions[PUBLISHER_BATCH];
 	struct pg_int8 limit = pg_int8(PUBLISHER_BATCH);
 	PGresult *rows = pg_query(p->conn,
 				  "SELECT id, key, document FROM control.config_outbox"
@@ -59,9 +68,10 @@ static int drain_batch(struct publisher *p, struct error *err)
 	for (size_t i = 0; i < n; i++)
 		entries[i] =
 		    (struct bridge_entry){pg_text(rows, (int)i, 1), pg_text(rows, (int)i, 2)};
-	size_t good = bridge_put(p->conf.bridge, BUCKET_CONFIG, entries, n, PUBLISHER_PUT_MS);
+	size_t good =
+	    bridge_put(p->conf.bridge, BUCKET_CONFIG, entries, n, PUBLISHER_PUT_MS, revisions);
 	int rc = n == PUBLISHER_BATCH;
-	if (good && mark(p, rows, good, err))
+	if (good && mark(p, rows, revisions, good, err))
 		rc = -1;
 	PQclear(rows);
 	/* Those behind the first failure are sent again too, so the last word on a key is the

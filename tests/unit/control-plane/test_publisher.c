@@ -22,6 +22,7 @@ static struct loop *loop;
 static struct fake_broker *broker;
 static struct metrics *metrics;
 static pthread_t thread;
+static int64_t newest; /* the revision that was said last */
 
 /* One control-plane, as far as this goes. */
 struct plane {
@@ -153,6 +154,7 @@ static void begin(void)
 	loop = loop_new(&err);
 	broker = fake_broker_new(loop, 1);
 	metrics = metrics_new();
+	newest = 0;
 	pthread_create(&thread, NULL, run_loop, loop);
 }
 
@@ -204,7 +206,7 @@ static int64_t now_ms(void)
 	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* What the operator got to hear about the publication. */
+/* What the operator got to hear about the publication; with it the revision of his own change. */
 static enum api_published put(struct plane *p, const char *tenant, int weight)
 {
 	char path[200], body[100];
@@ -224,6 +226,11 @@ static enum api_published put(struct plane *p, const char *tenant, int weight)
 	api_handle(&p->api, &req, &is);
 	ck_assert_msg(is.status == 200 || is.status == 201, "%s", strbuf_str(&is.body));
 	enum api_published published = is.published;
+	if (published == PUBLISHED_YES)
+		ck_assert_int_gt(is.revision, newest);
+	else
+		ck_assert_int_eq(is.revision, 0);
+	newest = is.revision ? is.revision : newest;
 	api_reply_done(&was);
 	api_reply_done(&is);
 	return published;
