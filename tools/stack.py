@@ -102,6 +102,13 @@ def start_time(pid):
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+def is_stopped(pid):
+    """By SIGSTOP: it is there and does nothing."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] in "Tt"
+    return False
+
+
 def children(pid):
     """{pid: start time} of those that there are."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -155,15 +162,20 @@ def http(method, url, body=None, token=None, headers=None, timeout=10):
 # --- the operators' API -------------------------------------------------------------------------
 
 class Control:
-    """A small client of the control-plane: every call can be repeated."""
+    """A small client of the control-plane: every call can be repeated.
 
-    def __init__(self, url, key):
-        self.url, self.admin_key = url, key
+    settled: is given the revision of the configuration that a change became, and returns when it is in force.
+    """
+
+    def __init__(self, url, key, settled=None):
+        self.url, self.admin_key, self.settled = url, key, settled
 
     def call(self, method, path, body=None, ok=(200, 201, 202, 204), **kw):
         status, head, doc = http(method, f"{self.url}/v1{path}", body, self.admin_key, **kw)
         if status not in ok:
             raise StackError(f"{method} {path}: {status} {doc}")
+        if self.settled and "Penstock-Config-Revision" in head:
+            self.settled(int(head["Penstock-Config-Revision"]))
         return status, head, doc
 
     def put(self, path, body):
@@ -293,7 +305,7 @@ class Stack:
         return self.state["admin_key"]
 
     def control(self):
-        return Control(self.control_url, self.admin_key)
+        return Control(self.control_url, self.admin_key, self.settled)
 
     def save(self):
         tmp = self.dir / "state.json.new"
@@ -457,6 +469,29 @@ class Stack:
             return http("GET", self.url(name) + "/readyz", timeout=2)[0] == 200
         return http("GET", self.url(f"admin-{name}") + "/readyz", timeout=2)[0] == 200
 
+    def config_revision(self, name):
+        """Of the configuration that is in force there; None: nothing listens yet (or any more)."""
+        try:
+            with socket.create_connection((HOST, self.port(f"admin-{name}")), timeout=5) as s:
+                s.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+                text = b"".join(iter(lambda: s.recv(1 << 16), b""))
+        except ConnectionError:
+            return None
+        return int(text.partition(b"\npenstock_config_revision ")[2].split()[0])
+
+    def settled(self, revision):
+        """Returns when this revision of the configuration is in force wherever somebody runs who follows it. Who
+        starts reads all of it before it is ready."""
+        def in_force(name):
+            proc = self.state["procs"].get(name)
+            if not proc or is_stopped(proc["pid"]):
+                return True
+            now = self.config_revision(name)
+            return now is None or now >= revision
+        for name in self.names():
+            if name.partition("-")[0] in ("edge", "router", "worker", "control"):
+                wait_for(f"revision {revision} of the configuration at {name}", lambda: in_force(name), step=0.002)
+
     def wait_ready(self, *names, timeout=START_S):
         for name in names or self.names():
             wait_for(f"{name} ready (log: {self.log(name)})", lambda: self.is_ready(name), timeout)
@@ -563,9 +598,6 @@ class Stack:
         if "key" not in self.state:
             self.state["key"] = c.key("demo", name="local stack")
             self.save()
-        # The edge learns of the key by watch: it is ready for use when it says so.
-        url = self.edge_url + "/v1/channels/room.1/events?after=0&limit=1"
-        wait_for("the key at the edge", lambda: http("GET", url, token=self.state["key"])[0] not in (401, 403, 503))
 
     def write_env(self):
         edges = [self.url(f"edge-{i}") for i in range(1, self.counts["edge"] + 1)]
