@@ -231,15 +231,33 @@ static void wake(struct loop *loop)
 /* The loop says `sleeping`, then looks at the posts once more; a poster adds its post, then looks
  * at `sleeping`. With sequentially consistent operations at least one of them sees the other
  * (Dekker), and only the poster that ends the sleep pays for the system call. */
-void loop_post(struct loop *loop, struct loop_post *post)
+static void post_add(struct loop *loop, struct loop_post *post)
 {
 	struct loop_post *head = atomic_load_explicit(&loop->posts, memory_order_relaxed);
 
 	do
 		post->next = head;
 	while (!atomic_compare_exchange_weak(&loop->posts, &head, post));
+}
+
+static void rouse(struct loop *loop)
+{
 	if (atomic_load(&loop->sleeping) && atomic_exchange(&loop->sleeping, false))
 		wake(loop);
+}
+
+void loop_post(struct loop *loop, struct loop_post *post)
+{
+	post_add(loop, post);
+	rouse(loop);
+}
+
+/* Dekker again: if it still sees `soon`, the loop looks at its posts after it has cleared that. */
+void loop_post_for(struct loop *loop, struct loop_post *post, const _Atomic bool *soon)
+{
+	post_add(loop, post);
+	if (!atomic_load(soon))
+		rouse(loop);
 }
 
 /* Runs what was posted so far; what these post waits for the next turn. */

@@ -1,9 +1,10 @@
 /* The event loop: file descriptors (epoll), timers, posts from other threads, signals.
  *
  * One thread runs a loop; only that thread calls the functions below, except loop_post(),
- * loop_borrow() and loop_stop(), which any thread may call. The loop keeps none of the structures
- * passed to it: they are the caller's, linked in while armed, and must outlive that (cancel before
- * freeing). Callbacks may arm, cancel and free anything, their own structure included.
+ * loop_post_for(), loop_borrow() and loop_stop(), which any thread may call. The loop keeps none of
+ * the structures passed to it: they are the caller's, linked in while armed, and must outlive that
+ * (cancel before freeing). Callbacks may arm, cancel and free anything, their own structure
+ * included.
  *
  * A simulated loop (loop_new_sim) has a clock that only moves to the next timer: everything that
  * needs just a loop and a bus runs in a test with simulated time. Its descriptors must be such that
@@ -80,6 +81,9 @@ struct loop_post {
 };
 
 void loop_post(struct loop *loop, struct loop_post *post);
+/* The same, but the loop is not woken for it while *soon, which is for its thread to set when it
+ * has armed a timer, and to clear when that fires or is cancelled: it is found then. */
+void loop_post_for(struct loop *loop, struct loop_post *post, const _Atomic bool *soon);
 
 /* Another thread does a turn's work itself instead of waking the loop's for it: while the loop
  * waits and nothing was posted to it, it is kept from going on, and the borrower may do all that

@@ -198,6 +198,7 @@ void hub_release(struct hub *hub)
 {
 	struct loop_post *post = hub->held, *next;
 
+	atomic_store(&hub->holds, false);
 	hub->held = NULL;
 	timer_cancel(hub->loop, &hub->surge_timer);
 	for (; post; post = next) {
@@ -208,14 +209,10 @@ void hub_release(struct hub *hub)
 
 bool hub_hold(struct hub *hub, struct loop_post *post, void (*fn)(struct loop_post *post))
 {
-	int64_t left_us = surge_left_us(&hub->surge, loop_now_us(hub->loop));
-
-	if (!left_us && !hub->held)
+	if (!atomic_load_explicit(&hub->holds, memory_order_relaxed))
 		return false;
-	if (!hub->held) {
-		timer_set(hub->loop, &hub->surge_timer, left_us);
+	if (!hub->held)
 		hub->held_end = &hub->held;
-	}
 	post->fn = fn;
 	post->next = NULL;
 	*hub->held_end = post;
@@ -225,8 +222,26 @@ bool hub_hold(struct hub *hub, struct loop_post *post, void (*fn)(struct loop_po
 
 static void on_surge(struct timer *timer, void *arg)
 {
+	struct hub *hub = arg;
+
 	(void)timer;
-	hub_release(arg);
+	surge_went(&hub->surge, loop_now_us(hub->loop));
+	hub_release(hub);
+}
+
+static void count_channel(struct hub *hub)
+{
+	int64_t left_us;
+
+	if (hub->held) {
+		surge_joined(&hub->surge);
+		return;
+	}
+	left_us = surge_left_us(&hub->surge, loop_now_us(hub->loop));
+	if (!left_us)
+		return;
+	timer_set(hub->loop, &hub->surge_timer, left_us);
+	atomic_store(&hub->holds, true);
 }
 
 static void attach_now(struct loop_post *post)
@@ -239,15 +254,17 @@ static void attach_now(struct loop_post *post)
 static void attach_here(struct loop_post *post)
 {
 	struct topic *t = (struct topic *)post;
+	struct hub *hub = t->reactor->edge->hub;
 
-	if (!hub_hold(t->reactor->edge->hub, post, attach_now))
+	count_channel(hub);
+	if (!hub_hold(hub, post, attach_now))
 		attach_now(post);
 }
 
 void hub_attach(struct hub *hub, struct topic *topic)
 {
 	topic->post.fn = attach_here;
-	loop_post(hub->loop, &topic->post);
+	loop_post_for(hub->loop, &topic->post, &hub->holds);
 }
 
 static void detach_here(struct loop_post *post)

@@ -83,6 +83,7 @@ struct hub {
 	bool sweep_failed;
 
 	struct surge surge;
+	_Atomic bool holds; /* in a surge, while surge_timer is armed; any thread may read it */
 	struct loop_post *held, **held_end; /* new channels that wait for the others of a surge */
 	struct timer surge_timer;
 

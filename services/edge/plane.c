@@ -219,7 +219,7 @@ static void locate_here(struct loop_post *post)
 {
 	struct request *r = (struct request *)post;
 
-	if (!r->hub->held || !hub_hold(r->hub, post, locate_now))
+	if (!hub_hold(r->hub, post, locate_now))
 		locate_now(post);
 }
 
@@ -284,7 +284,7 @@ bool hub_command_at_once(struct hub *hub, struct command_request *r)
 	r->base.hub = hub;
 	r->start_us = loop_now_us(hub->loop);
 	hub->borrowed = true;
-	done = hub->bus && !hub->held && direct_publish(hub, r, false);
+	done = hub->bus && !atomic_load(&hub->holds) && direct_publish(hub, r, false);
 	loop_return(hub->loop);
 	return done;
 }
@@ -296,7 +296,9 @@ void hub_command(struct hub *hub, struct command_request *r)
 
 void hub_locate(struct hub *hub, struct locate_request *r)
 {
-	send_to_hub(hub, &r->base, locate_here);
+	r->base.hub = hub;
+	r->base.post.fn = locate_here;
+	loop_post_for(hub->loop, &r->base.post, &hub->holds);
 }
 
 void hub_task(struct hub *hub, struct task_request *r)

@@ -156,6 +156,69 @@ START_TEST(each_post_wakes_a_sleeping_loop)
 }
 END_TEST
 
+/* A loop that gathers: the first post begins it, a timer ends it, and nobody wakes it meanwhile. */
+struct gathering {
+	struct loop *loop;
+	struct timer timer;
+	_Atomic bool soon;
+	int left;
+};
+
+struct gathered {
+	struct loop_post post;
+	struct gathering *gathering;
+};
+
+static void on_gathered(struct timer *timer, void *arg)
+{
+	struct gathering *g = arg;
+
+	(void)timer;
+	atomic_store(&g->soon, false);
+}
+
+static void on_gathered_post(struct loop_post *post)
+{
+	struct gathering *g = ((struct gathered *)post)->gathering;
+
+	free(post);
+	if (!--g->left)
+		loop_stop(g->loop);
+	if (g->left && !atomic_load(&g->soon)) {
+		timer_set(g->loop, &g->timer, 20);
+		atomic_store(&g->soon, true);
+	}
+}
+
+static void *gather_all(void *arg)
+{
+	struct gathering *g = arg;
+
+	for (int i = 0; i < POSTS; i++) {
+		struct gathered *p = xcalloc(1, sizeof(*p));
+
+		*p = (struct gathered){{.fn = on_gathered_post}, g};
+		loop_post_for(g->loop, &p->post, &g->soon);
+		if (i % 8 == 7)
+			usleep(20); /* about as long as it waits: so it often just ends */
+	}
+	return NULL;
+}
+
+START_TEST(no_post_is_left_with_a_loop_that_has_ceased_to_gather)
+{
+	struct gathering g = {.loop = new_loop(), .left = POSTS};
+	pthread_t thread;
+
+	timer_init(&g.timer, on_gathered, &g);
+	pthread_create(&thread, NULL, gather_all, &g);
+	run(g.loop);
+	pthread_join(thread, NULL);
+	timer_cancel(g.loop, &g.timer);
+	loop_free(g.loop);
+}
+END_TEST
+
 static int posted_again;
 
 static void post_once_more(struct loop_post *post)
@@ -673,6 +736,7 @@ START_TEST(clocks_are_the_systems)
 END_TEST
 
 RUN_TESTS("loop", posts_of_each_thread_arrive_in_order, each_post_wakes_a_sleeping_loop,
+	  no_post_is_left_with_a_loop_that_has_ceased_to_gather,
 	  a_post_that_posts_waits_for_the_next_turn, a_stop_before_the_run_counts,
 	  posts_left_over_are_dropped, what_one_posts_and_does_himself_keeps_its_order,
 	  a_borrower_wakes_it_for_what_it_armed, a_borrower_may_remove_what_has_happened,

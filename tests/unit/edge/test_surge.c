@@ -61,5 +61,29 @@ START_TEST(a_pause_ends_it)
 }
 END_TEST
 
+static void join(struct surge *s, unsigned n)
+{
+	while (n--)
+		surge_joined(s);
+}
+
+/* However late it goes, it is the window before the one that comes then. */
+START_TEST(who_joined_those_that_waited_counts_in_their_window)
+{
+	struct surge s = {0};
+	int64_t late = T + 4 * SURGE_US;
+
+	come(&s, SURGE_MANY, T);
+	come(&s, 1, T + SURGE_US);
+	join(&s, SURGE_MANY - 1);
+	surge_went(&s, late);
+	ck_assert_int_eq(surge_left_us(&s, late + 100), SURGE_US - 100);
+	join(&s, SURGE_MANY - 2);
+	surge_went(&s, late + SURGE_US);
+	ck_assert_int_eq(surge_left_us(&s, late + SURGE_US), 0);
+}
+END_TEST
+
 RUN_TESTS("edge: surge", one_client_waits_for_nothing, in_a_surge_a_window_goes_together,
-	  fewer_are_no_surge, it_ends_with_the_window_that_had_few, a_pause_ends_it)
+	  fewer_are_no_surge, it_ends_with_the_window_that_had_few, a_pause_ends_it,
+	  who_joined_those_that_waited_counts_in_their_window)
