@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "proto/event.pb-c.h"
+#include "proto/lease.pb-c.h"
 #include "services/edge/lease.h"
 #include "services/edge/wire.h"
 
@@ -21,11 +22,15 @@ static void lease(const uint8_t *data, size_t len)
 {
 	struct lease l = {0};
 	struct lease_question q;
-	struct lease_grant g;
+	struct lease_grant g = {0};
 	int64_t now = 1000000, passed = 0;
-	bool good = lease_read(data, len, &g);
+	Penstock__LeaseReply *reply = penstock__lease_reply__unpack(NULL, len, data);
+	bool good = reply != NULL;
 
-	must(!lease_ask(&l, false, 10, now, &q)); /* who has sent nothing yet does not ask */
+	if (reply) {
+		g = lease_grant(reply);
+		penstock__lease_reply__free_unpacked(reply, NULL);
+	}
 	must(lease_ask(&l, false, 10, now, &q));
 	lease_answered(&l, good ? &g : NULL, now);
 	while (passed < 2000 && lease_spend(&l, 10, now))
